@@ -9,7 +9,7 @@
 //!
 //! Modules, in the order in which data meets them: [`types`] (SQL type names), [`source`] (bytes to
 //! rows), [`batch`] (rows with weights), [`row`] (rows as comparable bytes), [`json`] (rows as
-//! text), [`sink`] (rows to a system), [`error`].
+//! text), [`sink`] (rows to a system), [`error`], [`units`] (durations and sizes in files).
 
 pub mod batch;
 pub mod error;
@@ -18,6 +18,7 @@ pub mod row;
 pub mod sink;
 pub mod source;
 pub mod types;
+pub mod units;
 
 pub use batch::Batch;
 pub use error::{Error, ErrorKind, Result};
