@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, NullArray, PrimitiveArray, RecordBatch,
+};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 
@@ -34,9 +36,17 @@ impl RowCodec {
         &self.schema
     }
 
-    /// The rows of `columns`, which must have the types of the schema.
+    /// The rows of `columns`, at least one, which must have the types of the schema.
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows> {
         Ok(self.converter.convert_columns(columns)?)
+    }
+
+    /// The rows of a record batch of the schema, which may have no columns.
+    pub fn encode_batch(&self, rows: &RecordBatch) -> Result<Rows> {
+        if rows.num_columns() == 0 {
+            return self.encode(&[Arc::new(NullArray::new(rows.num_rows()))]);
+        }
+        self.encode(rows.columns())
     }
 
     /// Encoded rows as columns again.
@@ -45,7 +55,10 @@ impl RowCodec {
     /// `Bug` if the bytes were not made by a codec of the same schema.
     pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
         let parser = self.converter.parser();
-        Ok(self.converter.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?)
+        let mut columns =
+            self.converter.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
+        columns.truncate(self.schema.fields().len());
+        Ok(columns)
     }
 
     /// Encoded rows as a record batch of the schema.

@@ -57,6 +57,8 @@ pub enum RejectClass {
     Late,
     /// It deletes a row that is not there.
     UnknownRow,
+    /// A view could not compute an expression for it.
+    Expression,
     /// The target refused it, or did not take it in all tries.
     Undelivered,
 }
@@ -70,6 +72,7 @@ impl RejectClass {
             Self::TooLong => "too-long",
             Self::Late => "late",
             Self::UnknownRow => "unknown-row",
+            Self::Expression => "expression",
             Self::Undelivered => "undelivered",
         }
     }

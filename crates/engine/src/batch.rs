@@ -1,0 +1,173 @@
+//! The batch engine: a plan computed at once by DataFusion, over tables filled for the occasion.
+//!
+//! It shares with the circuit what must mean the same in both (functions, the order of ties), and
+//! nothing of how results are found, so that one can check the other.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
+use datafusion::datasource::MemTable;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::collect;
+use syncline_change::row::canonical;
+use syncline_change::{Batch, Error, Result};
+
+use crate::content::Content;
+use crate::functions::now;
+use crate::operators::{micros, relabel};
+use crate::sql::{PlannedView, Session, SqlError, plan_views};
+use crate::table::{TableDef, ViewDef};
+
+/// Runs plans to their end on the calling thread. Not to be called from within an async task.
+pub(crate) struct Runner {
+    state: SessionState,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Runner {
+    pub(crate) fn new(state: SessionState) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| Error::bug("cannot start the batch engine").source(error))?;
+        Ok(Self { state, runtime })
+    }
+
+    /// Replaces the content of a table.
+    pub(crate) fn fill(&self, table: &MemTable, rows: Vec<RecordBatch>) -> Result<()> {
+        let mut content = table.batches[0]
+            .try_write()
+            .map_err(|_| Error::bug("a table is read while it is filled"))?;
+        // Batches may differ from the table in names and nullability, which mean nothing here.
+        let schema = datafusion::catalog::TableProvider::schema(table);
+        *content = rows
+            .into_iter()
+            .map(|rows| {
+                let options =
+                    arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+                RecordBatch::try_new_with_options(schema.clone(), rows.columns().to_vec(), &options)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The result of an optimised plan at `time_us`.
+    ///
+    /// # Errors
+    /// `Input` if an expression cannot be computed for some row; `Bug` for defects.
+    pub(crate) fn run(&self, plan: &LogicalPlan, time_us: i64) -> Result<Vec<RecordBatch>> {
+        let run = async {
+            let plan = now::with_time(plan.clone(), time_us)?;
+            let physical =
+                self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
+            collect(physical, self.state.task_ctx()).await
+        };
+        self.runtime.block_on(run).map_err(failed)
+    }
+}
+
+/// DataFusion's error as one of ours.
+pub(crate) fn failed(error: DataFusionError) -> Error {
+    Error::input("a query cannot be computed").detail(error.strip_backtrace())
+}
+
+/// A table that starts empty.
+pub(crate) fn empty_table(schema: SchemaRef) -> Result<Arc<MemTable>, DataFusionError> {
+    Ok(Arc::new(MemTable::try_new(schema, vec![vec![]])?))
+}
+
+/// Computes all views of a pipeline at once, over given table contents.
+pub struct BatchEngine {
+    runner: Runner,
+    views: Vec<PlannedView>,
+    tables: Vec<(String, Arc<MemTable>)>,
+}
+
+/// The content of a table: its name and rows.
+pub type TableContent = (String, Vec<RecordBatch>);
+
+impl BatchEngine {
+    /// # Errors
+    /// Everything that is wrong with the views' SQL.
+    pub fn new(tables: &[TableDef], views: &[ViewDef]) -> Result<Self, Vec<SqlError>> {
+        let session = Session::new();
+        let views = plan_views(&session, tables, views)?;
+        let wrong = |error: Error| vec![SqlError::new("", error.to_string())];
+        let names = tables.iter().map(|t| &t.name).chain(views.iter().map(|v| &v.def.name));
+        let tables = names
+            .map(|name| Ok((name.clone(), session.table(name).map_err(failed)?)))
+            .collect::<Result<_>>()
+            .map_err(wrong)?;
+        Ok(Self { runner: Runner::new(session.state()).map_err(wrong)?, views, tables })
+    }
+
+    /// The content of every view, by name. `watermark_us` says how far event time has come for
+    /// `emit: final` views, given the view's name; rows of windows that end later are left out.
+    pub fn compute(
+        &self,
+        contents: &[TableContent],
+        time_us: i64,
+        watermark_us: impl Fn(&str) -> i64,
+    ) -> Result<Vec<(String, Content)>> {
+        for (name, rows) in contents {
+            self.runner.fill(self.find(name)?, rows.clone())?;
+        }
+        let mut computed = Vec::new();
+        for view in &self.views {
+            let plan = self.runner.state.optimize(&view.plan).map_err(failed)?;
+            let mut content = Content::new(view.schema.clone(), view.order.clone())?;
+            for rows in self.runner.run(&plan, time_us)? {
+                let mut change = relabel(&Batch::inserts(rows), &view.schema)?;
+                if let Some(column) = view.window_end {
+                    let watermark = watermark_us(&view.def.name);
+                    change = change.filter(&closed(change.rows().column(column), watermark)?)?;
+                }
+                content.apply(&change.with_rows(canonical(change.rows().clone())?))?;
+            }
+            self.runner.fill(self.find(&view.def.name)?, content.batches()?)?;
+            computed.push((view.def.name.clone(), content));
+        }
+        for (_, table) in &self.tables {
+            self.runner.fill(table, vec![])?;
+        }
+        Ok(computed)
+    }
+
+    fn find(&self, name: &str) -> Result<&MemTable> {
+        let found = self.tables.iter().find(|(have, _)| have == name);
+        found
+            .map(|(_, table)| table.as_ref())
+            .ok_or_else(|| Error::bug(format!("no table `{name}`")))
+    }
+}
+
+/// Which windows end at or before `watermark_us`.
+fn closed(window_ends: &ArrayRef, watermark_us: i64) -> Result<BooleanArray> {
+    let ends = micros(window_ends)?;
+    Ok(ends.iter().map(|end| Some(end.unwrap_or(i64::MAX) <= watermark_us)).collect())
+}
+
+/// Runs one SELECT over given contents: what `syncline query` does.
+///
+/// # Errors
+/// What is wrong with the SQL (`Config`), or with what it computes (`Input`).
+pub fn query(
+    sql: &str,
+    contents: &[(TableContent, SchemaRef)],
+    time_us: i64,
+) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let session = Session::new();
+    for ((name, _), schema) in contents {
+        session.register(name, schema.clone()).map_err(failed)?;
+    }
+    let plan = session.plan("query", sql)?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    let plan = session.optimize("query", &plan)?;
+    let runner = Runner::new(session.state())?;
+    for ((name, rows), _) in contents {
+        runner.fill(session.table(name).map_err(failed)?.as_ref(), rows.clone())?;
+    }
+    Ok((schema, runner.run(&plan, time_us)?))
+}

@@ -1,0 +1,338 @@
+//! The circuit: operators wired up so that changes of tables become changes of views.
+
+mod compile;
+mod explain;
+mod node;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use syncline_change::source::Rejected;
+use syncline_change::{Batch, Error, Result};
+
+pub use explain::{Graph, GraphNode};
+pub use node::{NodeKind, NodeStats};
+
+use crate::batch::Runner;
+use crate::content::Order;
+use crate::operators::{Consolidate, Epoch, Input, Settle, Workers};
+use crate::sql::{PlannedView, Session, SqlError, plan_views};
+use crate::table::{TableDef, ViewDef};
+use compile::Compiler;
+use node::{Node, Work};
+
+/// What a circuit is given by its owner, because it may have none of its own.
+#[derive(Clone)]
+pub struct Options {
+    /// Threads to share work between; `None`: the calling thread does everything.
+    pub pool: Option<Arc<rayon::ThreadPool>>,
+    /// A clock that only ever measures how busy operators are: nanoseconds since whenever.
+    pub stopwatch: fn() -> u64,
+}
+
+/// Input of one table in one epoch.
+#[derive(Clone, Debug)]
+pub struct TableInput {
+    /// The table's number, in the order in which tables were given.
+    pub table: usize,
+    pub rows: Batch,
+    /// No more rows will come after these.
+    pub finished: bool,
+}
+
+/// What one epoch did.
+#[derive(Debug, Default)]
+pub struct StepOutput {
+    /// Of each view, in the order in which views were given, the changes of its content.
+    pub views: Vec<Vec<Batch>>,
+    /// Of each table, the changes that were taken in.
+    pub tables: Vec<Vec<Batch>>,
+    /// Rows that could not be taken, with the source or view that they belong to.
+    pub rejected: Vec<(String, Rejected)>,
+}
+
+/// What is known of a view before any row has come.
+#[derive(Clone, Debug)]
+pub struct ViewInfo {
+    pub name: String,
+    pub sql: String,
+    pub schema: SchemaRef,
+    /// Columns that are unique in it, if any are known.
+    pub key: Option<Vec<usize>>,
+    pub order: Order,
+    /// Changes when what the SQL means changes, for this version of the engine.
+    pub fingerprint: String,
+    /// Whether it depends on something that is recorded rather than in the rows: the time.
+    pub is_recorded: bool,
+    /// Tables that it depends on, by number.
+    pub tables: Vec<usize>,
+}
+
+/// Keeps views up to date, epoch by epoch.
+pub struct Circuit {
+    /// In an order in which every node comes after its inputs.
+    nodes: Vec<Node>,
+    /// The nodes of the tables and of the views.
+    tables: Vec<usize>,
+    views: Vec<usize>,
+    infos: Vec<ViewInfo>,
+    watermarks: Vec<i64>,
+    workers: Workers,
+    stopwatch: fn() -> u64,
+    /// After an error the state is half changed, and no further step is possible.
+    broken: bool,
+}
+
+impl Circuit {
+    /// Plans `views` over `tables` and wires them up.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the views' SQL.
+    pub fn new(
+        tables: Vec<TableDef>,
+        views: &[ViewDef],
+        options: Options,
+    ) -> Result<Self, Vec<SqlError>> {
+        let session = Session::new();
+        let planned = plan_views(&session, &tables, views)?;
+        let internal = |error: Error| {
+            let mut made = SqlError::new("", error.message());
+            made.hint = error.detail_text().map(str::to_owned);
+            vec![made]
+        };
+        let runner = Arc::new(Runner::new(session.state()).map_err(internal)?);
+        let mut compiler = Compiler::new(runner);
+        let table_count = tables.len();
+        for (i, table) in tables.into_iter().enumerate() {
+            add_table(&mut compiler, i, table).map_err(internal)?;
+        }
+        let mut infos = vec![None; views.len()];
+        let mut view_nodes = vec![0; views.len()];
+        for view in planned {
+            let name = view.def.name.clone();
+            let node = add_view(&mut compiler, &view).map_err(|error| {
+                let mut made = SqlError::new(&name, error.message());
+                made.hint = error.hint_text().map(str::to_owned);
+                if let Some(detail) = error.detail_text() {
+                    made.message = format!("{}: {detail}", made.message);
+                }
+                vec![made]
+            })?;
+            let place = views.iter().position(|other| other.name == name).unwrap_or_default();
+            view_nodes[place] = node;
+            infos[place] = Some(info(view, &compiler.nodes[node]));
+        }
+        Ok(Self {
+            nodes: compiler.nodes,
+            tables: (0..table_count).collect(),
+            views: view_nodes,
+            infos: infos.into_iter().flatten().collect(),
+            watermarks: vec![i64::MIN; table_count],
+            workers: Workers::new(options.pool),
+            stopwatch: options.stopwatch,
+            broken: false,
+        })
+    }
+
+    /// Takes in one epoch. A pure function of the state and its arguments.
+    ///
+    /// # Errors
+    /// `Bug` for what must not happen (a row there fewer than zero times), after which the circuit
+    /// is of no further use.
+    pub fn step(
+        &mut self,
+        number: u64,
+        time_us: i64,
+        input: Vec<TableInput>,
+    ) -> Result<StepOutput> {
+        if self.broken {
+            return Err(Error::bug("the circuit has stopped after an error")
+                .hint("start again: the state is made anew from the journal"));
+        }
+        let done = self.run(number, time_us, input);
+        self.broken = done.is_err();
+        done
+    }
+
+    fn run(&mut self, number: u64, time_us: i64, input: Vec<TableInput>) -> Result<StepOutput> {
+        let mut rejected = Vec::new();
+        let mut outputs: Vec<Vec<Batch>> = Vec::with_capacity(self.nodes.len());
+        let mut incoming: Vec<Vec<Batch>> = vec![vec![]; self.tables.len()];
+        for part in input {
+            if !part.rows.is_empty() {
+                incoming[part.table].push(part.rows);
+            }
+            if part.finished
+                && let Work::Input(table) = &mut self.nodes[self.tables[part.table]].work
+            {
+                table.finish();
+            }
+        }
+        for i in 0..self.nodes.len() {
+            let node = &mut self.nodes[i];
+            let mut epoch = Epoch {
+                number,
+                time_us,
+                watermarks: &self.watermarks,
+                workers: &self.workers,
+                rejected: &mut rejected,
+            };
+            let started = (self.stopwatch)();
+            let output = match &mut node.work {
+                Work::Input(table) => {
+                    let output =
+                        step_node(table.as_mut(), &mut epoch, &[&incoming[i]], &mut node.stats)?;
+                    self.watermarks[i] = table.watermark();
+                    output
+                }
+                Work::Operator(operator) => {
+                    let inputs: Vec<&[Batch]> =
+                        node.inputs.iter().map(|&input| outputs[input].as_slice()).collect();
+                    step_node(operator.as_mut(), &mut epoch, &inputs, &mut node.stats)?
+                }
+            };
+            node.stats.busy_nanos += (self.stopwatch)().saturating_sub(started);
+            outputs.push(output);
+        }
+        Ok(StepOutput {
+            views: self.views.iter().map(|&node| outputs[node].clone()).collect(),
+            tables: self.tables.iter().map(|&node| outputs[node].clone()).collect(),
+            rejected,
+        })
+    }
+
+    /// The views, in the order in which they were given.
+    pub fn views(&self) -> &[ViewInfo] {
+        &self.infos
+    }
+
+    /// How far event time has come in a table, in microseconds since 1970; `None` before its first
+    /// row, and for a table without event time until it has ended.
+    pub fn watermark(&self, table: usize) -> Option<i64> {
+        Some(self.watermarks[table]).filter(|&watermark| watermark != i64::MIN)
+    }
+
+    /// What every node has done, in the order of [`Graph::nodes`].
+    pub fn stats(&self) -> Vec<NodeStats> {
+        self.nodes.iter().map(|node| node.stats).collect()
+    }
+
+    pub fn graph(&self) -> Graph {
+        let nodes = self.nodes.iter().map(|node| GraphNode {
+            kind: node.kind,
+            label: node.label.clone(),
+            detail: node.detail.clone(),
+            name: node.name.clone(),
+            recompute: node.recompute.clone(),
+            append_only: node.append_only,
+        });
+        let edges = self.nodes.iter().enumerate().flat_map(|(to, node)| {
+            let unique: BTreeSet<usize> = node.inputs.iter().copied().collect();
+            unique.into_iter().map(move |from| (from, to))
+        });
+        Graph { nodes: nodes.collect(), edges: edges.collect() }
+    }
+}
+
+fn step_node(
+    operator: &mut dyn crate::operators::Operator,
+    epoch: &mut Epoch<'_>,
+    inputs: &[&[Batch]],
+    stats: &mut NodeStats,
+) -> Result<Vec<Batch>> {
+    if inputs.iter().all(|batches| batches.is_empty()) && !operator.is_due(epoch) {
+        return Ok(vec![]);
+    }
+    let output = operator.step(epoch, inputs)?;
+    let rows = |batches: &[Batch]| batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+    stats.rows_in += inputs.iter().map(|batches| rows(batches)).sum::<u64>();
+    stats.rows_out += rows(&output);
+    stats.state_rows = operator.state_rows() as u64;
+    Ok(output)
+}
+
+fn add_table(compiler: &mut Compiler, number: usize, table: TableDef) -> Result<()> {
+    let name = table.name.clone();
+    let schema = table.schema.clone();
+    let key = table.primary_key.clone();
+    let input = Input::new(table)?;
+    let node = compiler.add(Node {
+        kind: NodeKind::Source,
+        label: "source".to_owned(),
+        detail: name.clone(),
+        name: Some(name.clone()),
+        recompute: None,
+        append_only: input.is_append_only(),
+        work: Work::Input(Box::new(input)),
+        inputs: vec![],
+        schema,
+        key,
+        tables: BTreeSet::from([number]),
+        stats: NodeStats::default(),
+    });
+    compiler.relations.insert(name, node);
+    Ok(())
+}
+
+fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
+    compiler.view = view.def.name.clone();
+    let input = compiler.compile(&view.optimized)?;
+    let (key, tables) = (compiler.nodes[input].key.clone(), compiler.nodes[input].tables.clone());
+    let append_only = compiler.nodes[input].append_only;
+    let consolidate = Node {
+        kind: NodeKind::View,
+        label: "view".to_owned(),
+        detail: view.def.name.clone(),
+        name: Some(view.def.name.clone()),
+        recompute: None,
+        work: Work::Operator(Box::new(Consolidate::new(view.schema.clone())?)),
+        inputs: vec![input],
+        schema: view.schema.clone(),
+        key,
+        append_only,
+        tables: tables.clone(),
+        stats: NodeStats::default(),
+    };
+    let mut node = consolidate;
+    if let Some(window_end) = view.window_end {
+        node.kind = NodeKind::Operator;
+        node.name = None;
+        node.label = "changes".to_owned();
+        node.detail = "changes that cancel are left out".to_owned();
+        let (schema, key) = (node.schema.clone(), node.key.clone());
+        let input = compiler.add(node);
+        let list = tables.iter().copied().collect();
+        let settle = Settle::new(view.def.name.clone(), window_end, list, view.schema.clone())?;
+        node = Node {
+            kind: NodeKind::View,
+            label: "final".to_owned(),
+            detail: "rows of closed windows".to_owned(),
+            name: Some(view.def.name.clone()),
+            recompute: None,
+            work: Work::Operator(Box::new(settle)),
+            inputs: vec![input],
+            schema,
+            key,
+            append_only: true,
+            tables,
+            stats: NodeStats::default(),
+        };
+    }
+    let node = compiler.add(node);
+    compiler.relations.insert(view.def.name.clone(), node);
+    Ok(node)
+}
+
+fn info(view: PlannedView, node: &Node) -> ViewInfo {
+    ViewInfo {
+        name: view.def.name,
+        sql: view.def.sql,
+        schema: view.schema,
+        key: node.key.clone(),
+        order: view.order,
+        fingerprint: view.fingerprint,
+        is_recorded: view.reads_clock,
+        tables: node.tables.iter().copied().collect(),
+    }
+}

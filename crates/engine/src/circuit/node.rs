@@ -1,0 +1,54 @@
+//! What the circuit is made of.
+
+use std::collections::BTreeSet;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::operators::{Input, Operator};
+
+/// One node: work, where its input comes from, and what is known about its output.
+pub(crate) struct Node {
+    pub(crate) kind: NodeKind,
+    /// What it does in a word or two, and of what.
+    pub(crate) label: String,
+    pub(crate) detail: String,
+    /// The source or view that it is, if it is one.
+    pub(crate) name: Option<String>,
+    /// Why its result is computed anew at every change; `None` if it is kept up to date.
+    pub(crate) recompute: Option<String>,
+    pub(crate) work: Work,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) schema: SchemaRef,
+    /// Columns that are unique in its content, if any are known.
+    pub(crate) key: Option<Vec<usize>>,
+    /// Whether rows that it has put out are never taken away again.
+    pub(crate) append_only: bool,
+    /// The tables that its content depends on.
+    pub(crate) tables: BTreeSet<usize>,
+    pub(crate) stats: NodeStats,
+}
+
+/// What kind of node it is, as plans and the page show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    Source,
+    Operator,
+    View,
+}
+
+pub(crate) enum Work {
+    /// The input of the table with this number.
+    Input(Box<Input>),
+    Operator(Box<dyn Operator>),
+}
+
+/// What a node has done since the circuit was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeStats {
+    pub rows_in: u64,
+    pub rows_out: u64,
+    /// Time spent in it, by the clock that the circuit was given.
+    pub busy_nanos: u64,
+    /// Rows or groups that it keeps.
+    pub state_rows: u64,
+}

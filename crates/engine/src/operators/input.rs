@@ -1,0 +1,219 @@
+//! Where a table's rows enter the circuit: late rows are turned away, keys are resolved.
+
+use arrow::array::{Array, Int64Array, UInt32Array};
+use hashbrown::HashMap;
+use syncline_change::row::RowCodec;
+use syncline_change::source::RejectClass;
+use syncline_change::{Batch, Error, Result, json};
+
+use super::map::rejected;
+use super::settle::micros;
+use super::{Epoch, Operator};
+use crate::table::TableDef;
+
+/// Turns what a source says into changes of its table.
+///
+/// Rows are looked at one by one in the order of the journal, so what becomes of a row does not
+/// depend on where epochs were cut.
+pub(crate) struct Input {
+    table: TableDef,
+    codec: RowCodec,
+    content: Content,
+    /// The newest event time so far, in microseconds; the watermark is that less the lateness.
+    newest_us: Option<i64>,
+    finished: bool,
+}
+
+/// What must be remembered to make changes of rows.
+enum Content {
+    /// Rows are only ever added.
+    Appended,
+    /// By encoded key, the encoded row that is there.
+    Keyed { keys: RowCodec, columns: Vec<usize>, rows: HashMap<Box<[u8]>, Box<[u8]>> },
+    /// How often each encoded row is there.
+    Counted(HashMap<Box<[u8]>, i64>),
+}
+
+impl Input {
+    pub(crate) fn new(table: TableDef) -> Result<Self> {
+        let codec = RowCodec::new(table.schema.clone())?;
+        let content = match (&table.primary_key, table.deletes) {
+            (Some(columns), _) => Content::Keyed {
+                keys: RowCodec::new(std::sync::Arc::new(table.schema.project(columns)?))?,
+                columns: columns.clone(),
+                rows: HashMap::new(),
+            },
+            (None, true) => Content::Counted(HashMap::new()),
+            (None, false) => Content::Appended,
+        };
+        Ok(Self { table, codec, content, newest_us: None, finished: false })
+    }
+
+    /// Whether rows of this table are never taken away again.
+    pub(crate) fn is_append_only(&self) -> bool {
+        matches!(self.content, Content::Appended)
+    }
+
+    /// No more rows will come.
+    pub(crate) fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// Rows older than this will not be taken any more; microseconds since 1970.
+    pub(crate) fn watermark(&self) -> i64 {
+        match (self.finished, &self.table.event_time, self.newest_us) {
+            (true, _, _) => i64::MAX,
+            (false, Some(time), Some(newest)) => newest.saturating_sub(time.lateness_us),
+            _ => i64::MIN,
+        }
+    }
+
+    /// Which rows are late: each is measured against the rows before it.
+    fn drop_late(&mut self, epoch: &mut Epoch<'_>, batch: &Batch) -> Result<Batch> {
+        let Some(time) = self.table.event_time else { return Ok(batch.clone()) };
+        let times = micros(batch.rows().column(time.column))?;
+        let mut late = Vec::new();
+        for row in 0..batch.num_rows() {
+            // A deletion by key may know the key alone.
+            if times.is_null(row) || batch.weight(row) < 0 {
+                continue;
+            }
+            let at = times.value(row);
+            match self.newest_us {
+                Some(newest) if at < newest.saturating_sub(time.lateness_us) => late.push(row),
+                Some(newest) if at <= newest => {}
+                _ => self.newest_us = Some(at),
+            }
+        }
+        if late.is_empty() {
+            return Ok(batch.clone());
+        }
+        let newest = self.newest_us.unwrap_or(i64::MIN);
+        for &row in &late {
+            let error = Error::input(format!(
+                "late: its `{}` is {}, but the newest was {} and rows may be at most {} behind",
+                self.table.schema.field(time.column).name(),
+                instant(times.value(row)),
+                instant(newest),
+                syncline_change::units::Duration(std::time::Duration::from_micros(
+                    time.lateness_us.unsigned_abs()
+                )),
+            ));
+            self.reject(epoch, batch, row, RejectClass::Late, &error)?;
+        }
+        let mut late = late.into_iter().peekable();
+        let keep = (0..batch.num_rows()).filter(|row| late.next_if_eq(row).is_none());
+        batch.take(&UInt32Array::from_iter_values(keep.map(|row| row as u32)))
+    }
+
+    fn reject(
+        &self,
+        epoch: &mut Epoch<'_>,
+        batch: &Batch,
+        row: usize,
+        class: RejectClass,
+        error: &Error,
+    ) -> Result<()> {
+        let rejected = rejected(epoch.number, &batch.slice(row, 1), class, error)?;
+        epoch.rejected.push((self.table.name.clone(), rejected));
+        Ok(())
+    }
+
+    /// A row replaces the one with its key; a deletion takes that away.
+    fn resolve_keys(&mut self, batch: &Batch) -> Result<Batch> {
+        let Content::Keyed { keys, columns, rows } = &mut self.content else {
+            return Ok(batch.clone());
+        };
+        let key_columns: Vec<_> =
+            columns.iter().map(|&column| batch.rows().column(column).clone()).collect();
+        let encoded_keys = keys.encode(&key_columns)?;
+        let encoded = self.codec.encode_batch(batch.rows())?;
+        let (mut changed, mut weights): (Vec<Box<[u8]>>, Vec<i64>) = (Vec::new(), Vec::new());
+        let mut change = |row: Box<[u8]>, weight| {
+            changed.push(row);
+            weights.push(weight);
+        };
+        for i in 0..batch.num_rows() {
+            let (key, row) = (encoded_keys.row(i), encoded.row(i));
+            if batch.weight(i) < 0 {
+                if let Some(old) = rows.remove(key.as_ref()) {
+                    change(old, -1);
+                }
+                continue;
+            }
+            match rows.get_mut(key.as_ref()) {
+                Some(old) if **old == *row.as_ref() => {}
+                Some(old) => {
+                    change(std::mem::replace(old, row.data().into()), -1);
+                    change(row.data().into(), 1);
+                }
+                None => {
+                    rows.insert(key.data().into(), row.data().into());
+                    change(row.data().into(), 1);
+                }
+            }
+        }
+        let rows = self.codec.decode_batch(changed.iter().map(|row| &**row))?;
+        Batch::new(rows, Int64Array::from(weights))
+    }
+
+    /// A deletion takes away a row that is there, or is turned away itself.
+    fn drop_unknown(&mut self, epoch: &mut Epoch<'_>, batch: &Batch) -> Result<Batch> {
+        let Content::Counted(counts) = &mut self.content else { return Ok(batch.clone()) };
+        let encoded = self.codec.encode_batch(batch.rows())?;
+        let (mut keep, mut unknown) = (Vec::new(), Vec::new());
+        for i in 0..batch.num_rows() {
+            let (row, weight) = (encoded.row(i), batch.weight(i));
+            let count = counts.get(row.as_ref()).copied().unwrap_or(0);
+            match count + weight {
+                ..0 => {
+                    unknown.push(i);
+                    continue;
+                }
+                0 => {
+                    counts.remove(row.as_ref());
+                }
+                now => {
+                    counts.insert(row.data().into(), now);
+                }
+            }
+            keep.push(i as u32);
+        }
+        let error = Error::input("it deletes a row that is not there").detail(
+            "the source deletes a row that is not there: it was never added, or is deleted twice",
+        );
+        for row in unknown {
+            self.reject(epoch, batch, row, RejectClass::UnknownRow, &error)?;
+        }
+        batch.take(&UInt32Array::from(keep))
+    }
+}
+
+/// Microseconds since 1970 as people read them.
+fn instant(micros: i64) -> String {
+    json::timestamp(micros, arrow::datatypes::TimeUnit::Microsecond)
+        .map_or_else(|| micros.to_string(), json::rfc3339)
+}
+
+impl Operator for Input {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
+        let mut output = Vec::with_capacity(inputs[0].len());
+        for batch in inputs[0] {
+            let batch = self.drop_late(epoch, batch)?;
+            let batch = self.resolve_keys(&batch)?;
+            let batch = self.drop_unknown(epoch, &batch)?;
+            if !batch.is_empty() {
+                output.push(batch);
+            }
+        }
+        Ok(output)
+    }
+
+    fn state_rows(&self) -> usize {
+        match &self.content {
+            Content::Appended => 0,
+            Content::Keyed { rows, .. } => rows.len(),
+            Content::Counted(counts) => counts.len(),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The operators of the circuit: each turns changes of its inputs into changes of its output.
+//!
+//! All of them are pure: the output depends on the state, the input and the epoch's time alone, and
+//! comes in an order that neither the number of workers nor a hash map decides.
+
+mod accumulate;
+mod aggregate;
+mod arrangement;
+mod input;
+mod join;
+mod map;
+mod partition;
+mod recompute;
+mod settle;
+mod top;
+mod union;
+
+use arrow::datatypes::SchemaRef;
+use syncline_change::source::Rejected;
+use syncline_change::{Batch, Error, Result};
+
+pub(crate) use aggregate::{Aggregate, AggregateCall, Function};
+pub(crate) use input::Input;
+pub(crate) use join::{Join, JoinKind, JoinSpec};
+pub(crate) use map::Map;
+pub(crate) use partition::Workers;
+pub(crate) use recompute::Recompute;
+pub(crate) use settle::{Consolidate, Settle, micros};
+pub(crate) use top::{SortTerm, Top};
+pub(crate) use union::Union;
+
+/// What an operator is told of the epoch that it computes.
+pub(crate) struct Epoch<'a> {
+    pub(crate) number: u64,
+    /// The epoch's time, microseconds since 1970: what `now()` is.
+    pub(crate) time_us: i64,
+    /// How far event time has come in each table, by table number.
+    pub(crate) watermarks: &'a [i64],
+    pub(crate) workers: &'a Workers,
+    /// Rows that an operator could not take, with the table or view that they belong to.
+    pub(crate) rejected: &'a mut Vec<(String, Rejected)>,
+}
+
+/// One operator of the circuit.
+pub(crate) trait Operator: Send {
+    /// The changes of the output that the changes of the inputs (`inputs[i]`: those of input `i`,
+    /// in order) make.
+    ///
+    /// # Errors
+    /// `Bug` if a row were there fewer than zero times, and for defects alike.
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>>;
+
+    /// Whether it has something to do though no input changed.
+    fn is_due(&self, _epoch: &Epoch<'_>) -> bool {
+        false
+    }
+
+    /// Rows (or groups) kept between epochs.
+    fn state_rows(&self) -> usize {
+        0
+    }
+}
+
+/// Gives batches the schema that the plan promises; names and nullability may differ underneath.
+pub(crate) fn relabel(batch: &Batch, schema: &SchemaRef) -> Result<Batch> {
+    if batch.rows().schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let rows = arrow::array::RecordBatch::try_new_with_options(
+        schema.clone(),
+        batch.rows().columns().to_vec(),
+        &options,
+    )?;
+    Ok(batch.with_rows(rows))
+}
+
+/// The loud error of a row that would be there fewer than zero times.
+pub(crate) fn negative(operator: &str, what: &str) -> Error {
+    Error::bug(format!("{operator}: {what} would be there fewer than zero times"))
+        .detail("more of it was taken away than was ever added")
+        .hint("this is a defect of Syncline or of the journal: please report it")
+}

@@ -1,0 +1,88 @@
+//! Work split by key.
+//!
+//! Rows go to one of a fixed number of partitions by the hash of their key, and every partition's
+//! state is its own. Workers take partitions; results are put together in the order of partitions,
+//! so the number of workers does not show.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use syncline_change::Result;
+
+/// Fixed, because the order in which results leave an operator depends on it.
+pub(crate) const PARTITIONS: usize = 64;
+const PARTITION_BITS: u32 = PARTITIONS.trailing_zeros();
+/// Below this many rows, waking other threads costs more than it gains.
+const PARALLEL_ROWS_MIN: usize = 2_048;
+
+/// The threads that an operator may use; the circuit's owner owns them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workers {
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl Workers {
+    pub(crate) fn new(pool: Option<Arc<rayon::ThreadPool>>) -> Self {
+        Self { pool: pool.filter(|pool| pool.current_num_threads() > 1) }
+    }
+
+    /// Runs `work` on every partition that `split` has rows for, and returns the results in the
+    /// order of partitions.
+    pub(crate) fn run<S: Send, R: Send>(
+        &self,
+        split: &Split,
+        states: &mut [S],
+        work: impl Fn(&mut S, &[u32]) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let busy = states.iter_mut().enumerate().filter(|(i, _)| !split.rows(*i).is_empty());
+        match &self.pool {
+            Some(pool) if split.order.len() >= PARALLEL_ROWS_MIN => {
+                let busy: Vec<_> = busy.collect();
+                pool.install(|| {
+                    busy.into_par_iter().map(|(i, state)| work(state, split.rows(i))).collect()
+                })
+            }
+            _ => busy.map(|(i, state)| work(state, split.rows(i))).collect(),
+        }
+    }
+}
+
+/// Which rows of a batch belong to which partition.
+pub(crate) struct Split {
+    /// Row numbers, partition after partition, in their order within each.
+    order: Vec<u32>,
+    /// Where each partition's rows begin in `order`; one more than there are partitions.
+    starts: Vec<usize>,
+}
+
+impl Split {
+    /// Splits rows by the hashes of their keys; rows with `None` belong nowhere.
+    pub(crate) fn new(hashes: &[Option<u64>]) -> Self {
+        let mut starts = vec![0; PARTITIONS + 1];
+        for hash in hashes.iter().flatten() {
+            starts[partition(*hash) + 1] += 1;
+        }
+        for i in 0..PARTITIONS {
+            starts[i + 1] += starts[i];
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0; starts[PARTITIONS]];
+        for (row, hash) in hashes.iter().enumerate() {
+            if let Some(hash) = hash {
+                let slot = &mut next[partition(*hash)];
+                order[*slot] = row as u32;
+                *slot += 1;
+            }
+        }
+        Self { order, starts }
+    }
+
+    pub(crate) fn rows(&self, partition: usize) -> &[u32] {
+        &self.order[self.starts[partition]..self.starts[partition + 1]]
+    }
+}
+
+/// The partition of a key, by the high bits of its hash (hash tables use the low ones).
+pub(crate) fn partition(hash: u64) -> usize {
+    (hash >> (u64::BITS - PARTITION_BITS)) as usize
+}

@@ -1,0 +1,102 @@
+//! Whatever has no operator of its own: computed anew by DataFusion, then compared with before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::Int64Array;
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::MemTable;
+use datafusion::logical_expr::LogicalPlan;
+use syncline_change::row::{RowCodec, canonical};
+use syncline_change::{Batch, Result};
+
+use super::accumulate::change_count;
+use super::top::difference;
+use super::{Epoch, Operator, relabel};
+use crate::batch::Runner;
+use crate::content::Content;
+use crate::functions::now;
+
+/// Keeps its inputs' whole content and its last result.
+pub(crate) struct Recompute {
+    plan: LogicalPlan,
+    /// The tables that the plan reads, one for each input.
+    tables: Vec<Arc<MemTable>>,
+    inputs: Vec<Content>,
+    reads_clock: bool,
+    /// Whether a first result has been computed: even no input has one.
+    started: bool,
+    codec: RowCodec,
+    output: BTreeMap<Box<[u8]>, i64>,
+    runner: Arc<Runner>,
+}
+
+impl Recompute {
+    /// `tables` are what `plan` scans, in the order of the operator's inputs.
+    pub(crate) fn new(
+        runner: Arc<Runner>,
+        plan: LogicalPlan,
+        tables: Vec<(Arc<MemTable>, SchemaRef)>,
+        schema: SchemaRef,
+    ) -> Result<Self> {
+        let inputs = tables.iter().map(|(_, schema)| Content::new(schema.clone(), vec![]));
+        let reads_clock = now::reads_clock(&plan).map_err(crate::batch::failed)?;
+        Ok(Self {
+            inputs: inputs.collect::<Result<_>>()?,
+            tables: tables.into_iter().map(|(table, _)| table).collect(),
+            plan,
+            reads_clock,
+            started: false,
+            codec: RowCodec::new(schema)?,
+            output: BTreeMap::new(),
+            runner,
+        })
+    }
+}
+
+impl Operator for Recompute {
+    fn is_due(&self, _: &Epoch<'_>) -> bool {
+        !self.started || self.reads_clock
+    }
+
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
+        if inputs.iter().all(|batches| batches.is_empty()) && !self.is_due(epoch) {
+            return Ok(vec![]);
+        }
+        self.started = true;
+        for (content, batches) in self.inputs.iter_mut().zip(inputs) {
+            let schema = content.schema().clone();
+            for batch in *batches {
+                content.apply(&relabel(batch, &schema)?)?;
+            }
+        }
+        for (table, content) in self.tables.iter().zip(&self.inputs) {
+            self.runner.fill(table, content.batches()?)?;
+        }
+        let result = self.runner.run(&self.plan, epoch.time_us);
+        for table in &self.tables {
+            self.runner.fill(table, vec![])?;
+        }
+        let mut output = BTreeMap::new();
+        for rows in result? {
+            let rows = relabel(&Batch::inserts(rows), self.codec.schema())?;
+            let rows = canonical(rows.rows().clone())?;
+            let encoded = self.codec.encode_batch(&rows)?;
+            for row in &encoded {
+                change_count(&mut output, row.as_ref(), 1);
+            }
+        }
+        let before = std::mem::replace(&mut self.output, output);
+        let changes = difference(&before, &self.output);
+        if changes.is_empty() {
+            return Ok(vec![]);
+        }
+        let rows = self.codec.decode_batch(changes.iter().map(|(row, _)| *row))?;
+        let weights: Vec<i64> = changes.iter().map(|(_, weight)| *weight).collect();
+        Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+    }
+
+    fn state_rows(&self) -> usize {
+        self.output.len() + self.inputs.iter().map(Content::len).sum::<usize>()
+    }
+}

@@ -1,0 +1,156 @@
+//! What stands before a view's output: changes that cancel are left out, and `emit: final` waits.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use syncline_change::row::{RowCodec, canonical};
+use syncline_change::source::RejectClass;
+use syncline_change::{Batch, Error, Result};
+
+use super::accumulate::change_count;
+use super::map::rejected;
+use super::{Epoch, Operator, relabel};
+
+/// Adds up the changes of equal rows: first what goes, then what comes, each in the order of rows.
+/// An append-only input has nothing to add up and keeps its order.
+pub(crate) struct Consolidate {
+    codec: RowCodec,
+}
+
+impl Consolidate {
+    pub(crate) fn new(schema: SchemaRef) -> Result<Self> {
+        Ok(Self { codec: RowCodec::new(schema)? })
+    }
+}
+
+impl Operator for Consolidate {
+    fn step(&mut self, _: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
+        let canonical = inputs[0].iter().map(|batch| {
+            let batch = relabel(batch, self.codec.schema())?;
+            Ok(batch.with_rows(canonical(batch.rows().clone())?))
+        });
+        let batches = canonical.collect::<Result<Vec<Batch>>>()?;
+        if batches.iter().all(Batch::is_append_only) {
+            return Ok(batches);
+        }
+        let batch = Batch::concat(self.codec.schema(), &batches)?;
+        let rows = self.codec.encode_batch(batch.rows())?;
+        let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
+        order.sort_unstable_by(|&a, &b| rows.row(a as usize).cmp(&rows.row(b as usize)));
+        let (mut go, mut come) = (Vec::new(), Vec::new());
+        let same = |a: &u32, b: &u32| rows.row(*a as usize) == rows.row(*b as usize);
+        for run in order.chunk_by(same) {
+            let weight: i64 = run.iter().map(|&row| batch.weight(row as usize)).sum();
+            match weight {
+                0 => {}
+                ..0 => go.push((run[0], weight)),
+                _ => come.push((run[0], weight)),
+            }
+        }
+        go.append(&mut come);
+        if go.is_empty() {
+            return Ok(vec![]);
+        }
+        let indices = arrow::array::UInt32Array::from_iter_values(go.iter().map(|(row, _)| *row));
+        let rows = arrow::compute::take_record_batch(batch.rows(), &indices)?;
+        let weights: Vec<i64> = go.iter().map(|(_, weight)| *weight).collect();
+        Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+    }
+}
+
+/// `emit: final`: holds rows back until the watermark has passed their `window_end`.
+pub(crate) struct Settle {
+    view: String,
+    codec: RowCodec,
+    /// The number of the `window_end` column.
+    window_end: usize,
+    /// The tables whose watermarks count.
+    tables: Vec<usize>,
+    /// The end of a window to the encoded rows that wait for it.
+    waiting: BTreeMap<i64, BTreeMap<Box<[u8]>, i64>>,
+    /// Windows that end at or before this are closed.
+    closed: i64,
+}
+
+impl Settle {
+    pub(crate) fn new(
+        view: String,
+        window_end: usize,
+        tables: Vec<usize>,
+        schema: SchemaRef,
+    ) -> Result<Self> {
+        let codec = RowCodec::new(schema)?;
+        Ok(Self { view, codec, window_end, tables, waiting: BTreeMap::new(), closed: i64::MIN })
+    }
+
+    fn watermark(&self, epoch: &Epoch<'_>) -> i64 {
+        self.tables.iter().map(|&table| epoch.watermarks[table]).min().unwrap_or(i64::MAX)
+    }
+
+    fn take_in(&mut self, epoch: &mut Epoch<'_>, batch: &Batch) -> Result<()> {
+        let ends = micros(batch.rows().column(self.window_end))?;
+        let rows = self.codec.encode_batch(batch.rows())?;
+        for i in 0..batch.num_rows() {
+            let end = if ends.is_null(i) { i64::MAX } else { ends.value(i) };
+            if end <= self.closed {
+                let error = Error::input("its window is closed and was shown already");
+                let row = rejected(epoch.number, &batch.slice(i, 1), RejectClass::Late, &error)?;
+                epoch.rejected.push((self.view.clone(), row));
+                continue;
+            }
+            let waiting = self.waiting.entry(end).or_default();
+            change_count(waiting, rows.row(i).data(), batch.weight(i));
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Settle {
+    fn is_due(&self, epoch: &Epoch<'_>) -> bool {
+        let watermark = self.watermark(epoch);
+        self.waiting.first_key_value().is_some_and(|(&end, _)| end <= watermark)
+    }
+
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
+        for batch in inputs[0] {
+            self.take_in(epoch, batch)?;
+        }
+        let watermark = self.watermark(epoch);
+        self.closed = self.closed.max(watermark);
+        let open = match watermark.checked_add(1) {
+            Some(after) => self.waiting.split_off(&after),
+            None => BTreeMap::new(),
+        };
+        let settled = std::mem::replace(&mut self.waiting, open);
+        let rows: Vec<(&[u8], i64)> = settled
+            .values()
+            .flat_map(|rows| rows.iter().map(|(row, &count)| (&**row, count)))
+            .collect();
+        if rows.is_empty() {
+            return Ok(vec![]);
+        }
+        let batch = self.codec.decode_batch(rows.iter().map(|(row, _)| *row))?;
+        let weights: Vec<i64> = rows.iter().map(|(_, count)| *count).collect();
+        Ok(vec![Batch::new(batch, Int64Array::from(weights))?])
+    }
+
+    fn state_rows(&self) -> usize {
+        self.waiting.values().map(BTreeMap::len).sum()
+    }
+}
+
+/// Timestamps of any unit as microseconds since 1970.
+pub(crate) fn micros(
+    column: &ArrayRef,
+) -> Result<arrow::array::PrimitiveArray<TimestampMicrosecondType>> {
+    let zone = match column.data_type() {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        other => {
+            return Err(Error::bug(format!("event time is a timestamp, but here it is {other}")));
+        }
+    };
+    let micros = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone))?;
+    Ok(micros.as_primitive::<TimestampMicrosecondType>().clone())
+}

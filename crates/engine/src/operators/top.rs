@@ -1,0 +1,138 @@
+//! `ORDER BY .. LIMIT .. OFFSET ..`: the first rows of a total order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::Int64Array;
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::row::{RowConverter, SortField};
+use datafusion::physical_plan::PhysicalExpr;
+use syncline_change::row::RowCodec;
+use syncline_change::{Batch, Error, Result};
+
+use super::map::evaluate;
+use super::{Epoch, Operator, negative};
+
+/// One ORDER BY term.
+pub(crate) struct SortTerm {
+    pub(crate) expr: Arc<dyn PhysicalExpr>,
+    pub(crate) data_type: DataType,
+    pub(crate) options: SortOptions,
+}
+
+/// Keeps all rows in order and shows `fetch` of them after the first `skip`.
+pub(crate) struct Top {
+    terms: Vec<SortTerm>,
+    converter: RowConverter,
+    codec: RowCodec,
+    skip: usize,
+    fetch: usize,
+    /// Encoded sort key to encoded row and how often it is there.
+    rows: BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>,
+    shown: BTreeMap<Box<[u8]>, i64>,
+    name: String,
+}
+
+impl Top {
+    pub(crate) fn new(
+        name: String,
+        terms: Vec<SortTerm>,
+        (skip, fetch): (usize, usize),
+        schema: SchemaRef,
+    ) -> Result<Self> {
+        let fields = terms
+            .iter()
+            .map(|term| SortField::new_with_options(term.data_type.clone(), term.options))
+            .collect();
+        let converter = RowConverter::new(fields).map_err(|error| {
+            Error::unsupported("ORDER BY a type without an order").detail(error.to_string())
+        })?;
+        Ok(Self {
+            terms,
+            converter,
+            codec: RowCodec::new(schema)?,
+            skip,
+            fetch,
+            rows: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            name,
+        })
+    }
+
+    fn take_in(&mut self, batch: &Batch) -> Result<()> {
+        let columns = self.terms.iter().map(|term| evaluate(&term.expr, batch.rows()));
+        let keys = self.converter.convert_columns(&columns.collect::<Result<Vec<_>>>()?)?;
+        let rows = self.codec.encode_batch(batch.rows())?;
+        for i in 0..batch.num_rows() {
+            let (key, row) = (keys.row(i), rows.row(i));
+            match self.rows.get_mut(key.as_ref()) {
+                Some((_, count)) => {
+                    *count += batch.weight(i);
+                    if *count == 0 {
+                        self.rows.remove(key.as_ref());
+                    }
+                }
+                None => {
+                    self.rows.insert(key.data().into(), (row.data().into(), batch.weight(i)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that are to be shown, and how often each.
+    fn first(&self) -> Result<BTreeMap<Box<[u8]>, i64>> {
+        let mut first = BTreeMap::new();
+        let (mut skip, mut fetch) = (self.skip as u64, self.fetch as u64);
+        for (row, count) in self.rows.values() {
+            let count = u64::try_from(*count).map_err(|_| negative(&self.name, "a row"))?;
+            let skipped = count.min(skip);
+            skip -= skipped;
+            let taken = (count - skipped).min(fetch);
+            fetch -= taken;
+            if taken > 0 {
+                *first.entry(row.clone()).or_insert(0) += taken as i64;
+            }
+            if fetch == 0 {
+                break;
+            }
+        }
+        Ok(first)
+    }
+}
+
+impl Operator for Top {
+    fn step(&mut self, _: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
+        if inputs[0].is_empty() {
+            return Ok(vec![]);
+        }
+        for batch in inputs[0] {
+            self.take_in(batch)?;
+        }
+        let first = self.first()?;
+        let before = std::mem::replace(&mut self.shown, first);
+        let changes = difference(&before, &self.shown);
+        if changes.is_empty() {
+            return Ok(vec![]);
+        }
+        let rows = self.codec.decode_batch(changes.iter().map(|(row, _)| *row))?;
+        let weights: Vec<i64> = changes.iter().map(|(_, weight)| *weight).collect();
+        Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+    }
+
+    fn state_rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// What turns one multiset into another: first what goes, then what comes, each in order.
+pub(crate) fn difference<'a>(
+    before: &'a BTreeMap<Box<[u8]>, i64>,
+    after: &'a BTreeMap<Box<[u8]>, i64>,
+) -> Vec<(&'a [u8], i64)> {
+    let count = |of: &BTreeMap<Box<[u8]>, i64>, row: &[u8]| of.get(row).copied().unwrap_or(0);
+    let fewer = before.keys().map(|row| (&**row, (count(after, row) - count(before, row)).min(0)));
+    let more = after.keys().map(|row| (&**row, (count(after, row) - count(before, row)).max(0)));
+    fewer.chain(more).filter(|(_, weight)| *weight != 0).collect()
+}

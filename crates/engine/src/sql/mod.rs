@@ -1,0 +1,144 @@
+//! From a view's SQL to DataFusion's logical plan, made fit for a result that must repeat.
+
+mod error;
+mod order;
+mod views;
+mod windows;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::config::Dialect;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, TableReference};
+use datafusion::datasource::MemTable;
+use datafusion::execution::context::{SessionConfig, SessionContext};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::sqlparser::ast::Statement as AstStatement;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement;
+
+pub use error::{SqlError, SqlPosition};
+pub(crate) use views::{PlannedView, plan_views};
+
+use crate::batch::empty_table;
+use crate::functions::{aggregates, now};
+
+/// Functions that give another answer at every call, and what to use instead.
+const REJECTED_FUNCTIONS: [&str; 3] = ["random", "uuid", "arrow_metadata"];
+
+/// DataFusion, set up so that the same input gives the same bits: one partition, exact sums,
+/// `now()` left open, ties broken. Plans and runs; keeps no data.
+pub(crate) struct Session {
+    context: SessionContext,
+    tables: RwLock<HashMap<String, Arc<MemTable>>>,
+}
+
+impl Session {
+    pub(crate) fn new() -> Self {
+        let mut config = SessionConfig::new().with_target_partitions(1);
+        let options = config.options_mut();
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.sql_parser.collect_spans = true;
+        options.optimizer.max_passes = 3;
+        let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
+        let context = SessionContext::new_with_state(state);
+        for function in aggregates::exact_aggregates() {
+            context.register_udaf(function);
+        }
+        for function in now::clock_functions() {
+            context.register_udf(function);
+        }
+        Self { context, tables: RwLock::default() }
+    }
+
+    /// Makes a table or view known to the SQL that is planned from now on.
+    pub(crate) fn register(&self, name: &str, schema: SchemaRef) -> Result<(), DataFusionError> {
+        let table = empty_table(schema)?;
+        self.context.register_table(TableReference::bare(name), table.clone())?;
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.insert(name.to_owned(), table);
+        Ok(())
+    }
+
+    /// A registered table, to be filled.
+    pub(crate) fn table(&self, name: &str) -> Result<Arc<MemTable>, DataFusionError> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let found = tables.get(name).cloned();
+        found.ok_or_else(|| DataFusionError::Plan(format!("no table `{name}`")))
+    }
+
+    pub(crate) fn state(&self) -> SessionState {
+        self.context.state()
+    }
+
+    /// The logical plan of `sql`, one SELECT, not yet optimised: the batch engine and the circuit
+    /// both start from it.
+    pub(crate) fn plan(&self, view: &str, sql: &str) -> Result<LogicalPlan, SqlError> {
+        let wrong = |error: DataFusionError| SqlError::from_datafusion(view, &error);
+        let statement = self.parse(view, sql)?;
+        let plan = futures::executor::block_on(self.state().statement_to_plan(statement));
+        let plan = plan.map_err(wrong)?;
+        reject_functions(view, &plan)?;
+        order::total(plan).map_err(wrong)
+    }
+
+    /// The tables and views that `sql` reads.
+    pub(crate) fn relations(&self, view: &str, sql: &str) -> Result<BTreeSet<String>, SqlError> {
+        let statement = self.parse(view, sql)?;
+        let references = self
+            .state()
+            .resolve_table_references(&statement)
+            .map_err(|error| SqlError::from_datafusion(view, &error))?;
+        Ok(references.iter().map(|reference| reference.table().to_owned()).collect())
+    }
+
+    /// One SELECT, with its window functions in FROM written out.
+    fn parse(&self, view: &str, sql: &str) -> Result<Statement, SqlError> {
+        let mut statement = self
+            .state()
+            .sql_to_statement(sql, &Dialect::Generic)
+            .map_err(|error| SqlError::from_datafusion(view, &error))?;
+        let Statement::Statement(inner) = &mut statement else {
+            return Err(not_a_select(view));
+        };
+        if !matches!(inner.as_ref(), AstStatement::Query(_)) {
+            return Err(not_a_select(view));
+        }
+        windows::expand(inner).map_err(|message| SqlError::new(view, message))?;
+        Ok(statement)
+    }
+
+    /// The plan after DataFusion's analyser and optimiser.
+    pub(crate) fn optimize(&self, view: &str, plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
+        self.state().optimize(plan).map_err(|error| SqlError::from_datafusion(view, &error))
+    }
+}
+
+fn not_a_select(view: &str) -> SqlError {
+    SqlError::new(view, "this is not a SELECT").hint("a view is one SELECT over sources and views")
+}
+
+fn reject_functions(view: &str, plan: &LogicalPlan) -> Result<(), SqlError> {
+    let mut found = None;
+    let walked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::ScalarFunction(call) = part
+                    && REJECTED_FUNCTIONS.contains(&call.func.name())
+                {
+                    found = Some(call.func.name().to_owned());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.map_err(|error| SqlError::from_datafusion(view, &error))?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(SqlError::new(view, format!("`{name}()` is different in every run"))
+            .hint("a view must be the same whenever it is computed again; take the value in with the rows instead")),
+    }
+}

@@ -1,0 +1,115 @@
+//! The SQL that is maintained, construct by construct.
+
+use crate::rig::{Setting, check, check_with};
+
+macro_rules! cases {
+    ($($name:ident: $sql:expr;)*) => {
+        $(#[test] fn $name() { check($sql); })*
+    };
+}
+
+cases! {
+    everything: "SELECT * FROM t";
+    filter: "SELECT k, v FROM t WHERE n > 0 AND g <> 'a'";
+    projection: "SELECT k + 1 AS k1, upper(g) AS g, v * 2 AS v2, n IS NULL AS nothing FROM t";
+    same_column_twice: "SELECT k AS a, k AS b FROM t";
+    union_all: "SELECT k, g FROM t UNION ALL SELECT n, g FROM u";
+    union_distinct: "SELECT k, g FROM t UNION SELECT n, g FROM u";
+    distinct: "SELECT DISTINCT k, g FROM t";
+    distinct_floats: "SELECT DISTINCT v FROM t";
+    count_all: "SELECT count(*) AS n FROM t";
+    global_aggregates: "SELECT count(v) AS c, sum(v) AS s, avg(v) AS a, min(v) AS mi, max(v) AS ma FROM t";
+    global_of_filtered: "SELECT count(*) AS c, sum(n) AS s FROM t WHERE k > 3";
+    grouped: "SELECT g, count(*) AS c, sum(v) AS s, avg(v) AS a, min(v) AS mi, max(v) AS ma FROM t GROUP BY g";
+    grouped_integers: "SELECT k, sum(n) AS s, min(n) AS mi, max(n) AS ma, avg(n) AS a FROM t GROUP BY k";
+    grouped_texts: "SELECT k, min(g) AS mi, max(g) AS ma, count(g) AS c FROM t GROUP BY k";
+    grouped_decimals: "SELECT k, sum(CAST(k AS DECIMAL(10,2))) AS s FROM t GROUP BY k";
+    grouped_by_expression: "SELECT k % 2 AS odd, coalesce(g, '?') AS g, count(*) AS c FROM t GROUP BY k % 2, coalesce(g, '?')";
+    grouped_by_float: "SELECT v, count(*) AS c FROM t GROUP BY v";
+    having: "SELECT g, count(*) AS c FROM t GROUP BY g HAVING count(*) > 2";
+    count_distinct: "SELECT g, count(DISTINCT k) AS c, count(DISTINCT v) AS d, count(*) AS n FROM t GROUP BY g";
+    count_distinct_alone: "SELECT count(DISTINCT g) AS c FROM t";
+    aggregate_filter: "SELECT g, count(*) FILTER (WHERE n > 0) AS c, sum(v) FILTER (WHERE k < 3) AS s, max(n) FILTER (WHERE v IS NOT NULL) AS m FROM t GROUP BY g";
+    aggregate_of_aggregate: "SELECT c, count(*) AS groups FROM (SELECT k, count(*) AS c FROM t GROUP BY k) GROUP BY c";
+    inner_join: "SELECT t.k, t.g, u.v FROM t JOIN u ON t.k = u.k";
+    join_on_two: "SELECT t.n AS a, u.n AS b FROM t JOIN u ON t.k = u.k AND t.g = u.g";
+    join_with_condition: "SELECT t.k, t.n AS a, u.n AS b FROM t JOIN u ON t.k = u.k AND t.n < u.n";
+    join_on_expression: "SELECT t.k, u.k AS uk FROM t JOIN u ON t.k + 1 = u.k";
+    self_join: "SELECT a.g, b.n FROM t a JOIN t b ON a.k = b.k WHERE a.n > 0";
+    cross_join: "SELECT t.k, u.k AS uk FROM t CROSS JOIN u WHERE t.n > 2";
+    non_equi_join: "SELECT t.k, u.k AS uk FROM t JOIN u ON t.k < u.k WHERE t.n > 2";
+    left_join: "SELECT t.k, t.n, u.v FROM t LEFT JOIN u ON t.k = u.k";
+    right_join: "SELECT t.v, u.k, u.n FROM t RIGHT JOIN u ON t.k = u.k";
+    left_join_of_missing: "SELECT t.k, t.n FROM t LEFT JOIN u ON t.k = u.k WHERE u.k IS NULL";
+    three_way_join: "SELECT t.g, count(*) AS c, sum(u.n) AS s FROM t JOIN u ON t.k = u.k JOIN t AS x ON x.n = u.n GROUP BY t.g";
+    join_with_aggregate: "SELECT t.g, s.total FROM t JOIN (SELECT k, sum(n) AS total FROM u GROUP BY k) s ON t.k = s.k";
+    top: "SELECT k, g, v FROM t ORDER BY v DESC, k LIMIT 3";
+    top_with_ties: "SELECT * FROM t ORDER BY g LIMIT 4";
+    top_offset: "SELECT k, n FROM t ORDER BY n DESC NULLS LAST LIMIT 3 OFFSET 2";
+    top_of_aggregate: "SELECT g, count(*) AS c FROM t GROUP BY g ORDER BY c DESC LIMIT 2";
+    top_by_hidden_column: "SELECT k FROM t ORDER BY n LIMIT 3";
+    top_by_hidden_column_offset: "SELECT k FROM t ORDER BY n, g LIMIT 3 OFFSET 1";
+    limit_alone: "SELECT k, g FROM t LIMIT 3";
+    limit_zero: "SELECT k, g FROM t ORDER BY k LIMIT 0";
+    ordered: "SELECT k, g FROM t ORDER BY g DESC, k";
+    tumble: "SELECT window_start, window_end, count(*) AS c, sum(v) AS s FROM tumble(t, ts, INTERVAL '1 minute') GROUP BY window_start, window_end";
+    tumble_text: "SELECT w.window_start, w.g, max(w.n) AS m FROM tumble(t, ts, '2m') AS w GROUP BY w.window_start, w.g";
+    case_and_cast: "SELECT CASE WHEN n > 0 THEN 'up' WHEN n < 0 THEN 'down' END AS way, CAST(k AS TEXT) AS text FROM t";
+    with_clause: "WITH a AS (SELECT k, n FROM t WHERE n > 0), b AS (SELECT k, count(*) AS c FROM a GROUP BY k) SELECT a.n, b.c FROM a JOIN b ON a.k = b.k";
+    constant: "SELECT 1 AS one, 'x' AS x";
+    values: "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS v(id, name)";
+    join_with_values: "SELECT t.n, v.name FROM t JOIN (VALUES (1, 'one'), (2, 'two')) AS v(id, name) ON t.k = v.id";
+    // Recomputed for now.
+    full_join: "SELECT t.k, u.k AS uk FROM t FULL JOIN u ON t.k = u.k";
+    left_join_with_condition: "SELECT t.k, t.n, u.n AS un FROM t LEFT JOIN u ON t.k = u.k AND t.n < u.n";
+    semi_join: "SELECT k, n FROM t WHERE k IN (SELECT k FROM u WHERE n > 0)";
+    anti_join: "SELECT k, n FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k)";
+    not_in: "SELECT k, n FROM t WHERE k NOT IN (SELECT n FROM u)";
+    scalar_subquery: "SELECT k, n FROM t WHERE n > (SELECT avg(n) FROM u)";
+    correlated_subquery: "SELECT k, (SELECT max(u.n) FROM u WHERE u.k = t.k) AS m FROM t";
+    except: "SELECT k FROM t EXCEPT SELECT k FROM u";
+    intersect: "SELECT k FROM t INTERSECT SELECT k FROM u";
+    row_number: "SELECT k, n, row_number() OVER (PARTITION BY g ORDER BY n DESC) AS r FROM t";
+    running_sum: "SELECT k, n, sum(v) OVER (PARTITION BY g ORDER BY n ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM t";
+    rank: "SELECT k, rank() OVER (ORDER BY g) AS r FROM t";
+    median: "SELECT g, median(n) AS m FROM t WHERE n BETWEEN -100 AND 100 GROUP BY g";
+    array_agg: "SELECT g, array_agg(k) AS ks FROM t GROUP BY g";
+    string_agg: "SELECT k, string_agg(g, ',') AS gs FROM t GROUP BY k";
+    first_value: "SELECT g, first_value(n ORDER BY k) AS f FROM t GROUP BY g";
+    rollup: "SELECT g, k, count(*) AS c FROM t GROUP BY ROLLUP (g, k)";
+    distinct_on: "SELECT DISTINCT ON (g) g, k, n FROM t ORDER BY g, n DESC";
+    recursive: "WITH RECURSIVE r AS (SELECT max(k) AS x FROM t UNION ALL SELECT x - 1 FROM r WHERE x > 0) SELECT x FROM r";
+    unnest: "SELECT k, unnest([n, k]) AS e FROM t";
+    sum_distinct: "SELECT g, sum(DISTINCT k) AS s FROM t GROUP BY g";
+}
+
+#[test]
+fn views_over_views() {
+    let helpers = [
+        ("sums", "SELECT g, sum(v) AS s, count(*) AS c FROM t GROUP BY g"),
+        ("large", "SELECT * FROM sums WHERE c > 1"),
+    ];
+    let sql = "SELECT large.g, u.k, large.c FROM large JOIN u ON large.g = u.g";
+    check_with(Setting::CHANGES, sql, &helpers);
+    check_with(Setting::UPSERTS, sql, &helpers);
+}
+
+#[test]
+fn closed_windows() {
+    let sql = "SELECT window_start, window_end, g, count(*) AS c, avg(v) AS a \
+               FROM tumble(t, ts, INTERVAL '30 seconds') GROUP BY window_start, window_end, g";
+    check_with(Setting::FINAL, sql, &[]);
+}
+
+#[test]
+fn closed_windows_of_two_tables() {
+    let sql = "SELECT a.window_end, count(*) AS c FROM tumble(t, ts, '1m') a \
+               JOIN tumble(u, ts, '1m') b ON a.window_end = b.window_end GROUP BY a.window_end";
+    check_with(Setting::FINAL, sql, &[]);
+}
+
+#[test]
+fn the_time_of_the_epoch() {
+    check("SELECT k, now() AS at FROM t");
+    check("SELECT count(*) AS c FROM t WHERE ts <= now()");
+}

@@ -1,0 +1,5 @@
+//! Every view is compared with the batch engine, after every epoch, with one worker and with two.
+#![allow(clippy::unwrap_used)]
+
+mod cases;
+mod rig;

@@ -1,0 +1,261 @@
+//! Runs views over random changes and holds every epoch against the batch engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use syncline_change::Batch;
+use syncline_engine::{
+    BatchEngine, Circuit, Content, Emit, EventTime, Options, TableDef, TableInput, ViewDef,
+};
+
+/// One row of the test table `t`: small domains, so that groups, keys and whole rows repeat.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub k: Option<i64>,
+    pub g: Option<String>,
+    pub v: Option<f64>,
+    pub n: Option<i64>,
+    pub ts: i64,
+}
+
+#[derive(Clone, Debug)]
+pub enum Change {
+    Add(Row),
+    /// Take away one of the rows that are there.
+    Remove(prop::sample::Index),
+}
+
+pub fn rows(rows: &[Row]) -> RecordBatch {
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        ("k", Arc::new(rows.iter().map(|r| r.k).collect::<Int64Array>()), true),
+        ("g", Arc::new(rows.iter().map(|r| r.g.clone()).collect::<StringArray>()), true),
+        ("v", Arc::new(rows.iter().map(|r| r.v).collect::<Float64Array>()), true),
+        ("n", Arc::new(rows.iter().map(|r| r.n).collect::<Int64Array>()), true),
+        (
+            "ts",
+            Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.ts))),
+            true,
+        ),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+fn any_row() -> impl Strategy<Value = Row> {
+    let float = prop_oneof![
+        8 => (-40_i32..40).prop_map(|v| f64::from(v) / 8.0),
+        2 => prop::sample::select(vec![0.1, 1e300, -1e300, 5e-324, f64::MAX]),
+        1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY]),
+    ];
+    let number = prop_oneof![
+        8 => -5_i64..5,
+        1 => prop::sample::select(vec![i64::MAX, i64::MIN]),
+    ];
+    (
+        prop::option::weighted(0.9, 0_i64..6),
+        prop::option::weighted(0.9, prop::sample::select(vec!["a", "b", "c", ""])),
+        prop::option::weighted(0.9, float),
+        prop::option::weighted(0.9, number),
+        0_i64..600,
+    )
+        .prop_map(|(k, g, v, n, seconds)| Row {
+            k,
+            g: g.map(str::to_owned),
+            v,
+            n,
+            ts: seconds * 1_000_000,
+        })
+}
+
+/// Epochs of changes of the tables `t` and `u`.
+type Story = Vec<Vec<(usize, Change)>>;
+
+fn any_story(deletions: bool) -> impl Strategy<Value = Story> {
+    let change = if deletions {
+        prop_oneof![
+            3 => any_row().prop_map(Change::Add),
+            2 => any::<prop::sample::Index>().prop_map(Change::Remove),
+        ]
+        .boxed()
+    } else {
+        any_row().prop_map(Change::Add).boxed()
+    };
+    let epoch = prop::collection::vec((0_usize..2, change), 0..8);
+    prop::collection::vec(epoch, 1..10)
+}
+
+/// What kind of tables a case runs over.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub deletions: bool,
+    pub keyed: bool,
+    pub event_time: bool,
+    pub emit: Emit,
+}
+
+impl Setting {
+    pub const CHANGES: Self =
+        Self { deletions: true, keyed: false, event_time: false, emit: Emit::Changes };
+    pub const APPENDS: Self =
+        Self { deletions: false, keyed: false, event_time: false, emit: Emit::Changes };
+    pub const UPSERTS: Self =
+        Self { deletions: true, keyed: true, event_time: false, emit: Emit::Changes };
+    pub const FINAL: Self =
+        Self { deletions: false, keyed: false, event_time: true, emit: Emit::Final };
+}
+
+fn tables(setting: Setting) -> Vec<TableDef> {
+    let table = |name: &str| TableDef {
+        name: name.to_owned(),
+        schema: rows(&[]).schema(),
+        primary_key: setting.keyed.then(|| vec![0]),
+        event_time: setting.event_time.then_some(EventTime { column: 4, lateness_us: 60_000_000 }),
+        deletes: setting.deletions,
+    };
+    vec![table("t"), table("u")]
+}
+
+/// Runs `sql` (and `helpers`, views that it may read) over many random stories.
+pub fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) {
+    let cases = std::env::var("SYNCLINE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let strategy = any_story(setting.deletions);
+    for case in 0..cases {
+        let story = strategy.new_tree(&mut runner).unwrap().current();
+        let one = run(setting, sql, helpers, &story, 1);
+        let two = run(setting, sql, helpers, &story, 2);
+        assert_eq!(one, two, "case {case}: one worker and two differ in {sql}");
+    }
+}
+
+pub fn check(sql: &str) {
+    check_with(Setting::CHANGES, sql, &[]);
+    check_with(Setting::APPENDS, sql, &[]);
+    check_with(Setting::UPSERTS, sql, &[]);
+}
+
+/// Every change that the last view put out, as text, epoch by epoch.
+fn run(
+    setting: Setting,
+    sql: &str,
+    helpers: &[(&str, &str)],
+    story: &Story,
+    workers: usize,
+) -> Vec<String> {
+    let mut views: Vec<ViewDef> = helpers
+        .iter()
+        .map(|(name, sql)| ViewDef {
+            name: (*name).to_owned(),
+            sql: (*sql).to_owned(),
+            emit: Emit::Changes,
+        })
+        .collect();
+    views.push(ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: setting.emit });
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
+    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0 };
+    let mut circuit = Circuit::new(tables(setting), &views, options)
+        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
+    let batch = BatchEngine::new(&tables(setting), &views).unwrap();
+    let info = circuit.views().last().unwrap().clone();
+    let mut kept = Content::new(info.schema.clone(), info.order.clone()).unwrap();
+    // What the tables hold, as the circuit says it took it in.
+    let mut held: Vec<Content> =
+        (0..2).map(|_| Content::new(rows(&[]).schema(), vec![]).unwrap()).collect();
+    let mut there: Vec<Vec<Row>> = vec![vec![], vec![]];
+    let mut trace = Vec::new();
+    for (number, epoch) in story.iter().enumerate() {
+        let number = number as u64 + 1;
+        let finished = number as usize == story.len();
+        let input = (0..2).map(|table| TableInput {
+            table,
+            rows: changes(table, epoch, &mut there[table]),
+            finished,
+        });
+        let output = circuit.step(number, number as i64, input.collect()).unwrap();
+        for (held, changes) in held.iter_mut().zip(&output.tables) {
+            changes.iter().for_each(|change| held.apply(change).unwrap());
+        }
+        if !setting.event_time {
+            assert!(output.rejected.is_empty(), "{:?}", output.rejected);
+        }
+        for change in output.views.last().unwrap() {
+            kept.apply(change).unwrap_or_else(|error| panic!("{sql}: {error}"));
+            trace.push(format!("{number}: {change:?}"));
+            if let Some(key) = &info.key {
+                assert_unique(&kept, key, sql);
+            }
+        }
+        let contents = vec![
+            ("t".to_owned(), held[0].batches().unwrap()),
+            ("u".to_owned(), held[1].batches().unwrap()),
+        ];
+        let watermark = info.tables.iter().map(|&t| circuit.watermark(t).unwrap_or(i64::MIN));
+        let watermark = watermark.min().unwrap_or(i64::MAX);
+        let expect = batch.compute(&contents, number as i64, |_| watermark).unwrap();
+        let (_, expect) = expect.into_iter().find(|(name, _)| name == "view").unwrap();
+        let (got, expect) = (kept.all().unwrap(), expect.all().unwrap());
+        assert!(
+            same_bits(&got, &expect),
+            "after epoch {number} of {story:?} with {setting:?}\n{sql}\ngot\n{}\nexpected\n{}",
+            show(&got),
+            show(&expect),
+        );
+    }
+    trace
+}
+
+fn show(rows: &RecordBatch) -> String {
+    arrow::util::pretty::pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string()
+}
+
+/// Equality of row encodings: NaN equals NaN, and 0 does not equal -0.
+fn same_bits(a: &RecordBatch, b: &RecordBatch) -> bool {
+    let codec = syncline_change::row::RowCodec::new(a.schema()).unwrap();
+    let encode = |rows: &RecordBatch| -> Vec<Vec<u8>> {
+        let encoded = codec.encode_batch(&rows).unwrap();
+        encoded.iter().map(|row| row.data().to_vec()).collect()
+    };
+    a.num_rows() == b.num_rows() && encode(a) == encode(b)
+}
+
+fn assert_unique(kept: &Content, key: &[usize], sql: &str) {
+    let all = kept.all().unwrap();
+    let keys = all.project(key).unwrap();
+    let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    if key.is_empty() {
+        assert!(all.num_rows() <= 1, "{sql}: more than one row without a key");
+        return;
+    }
+    let codec = syncline_change::row::RowCodec::new(keys.schema()).unwrap();
+    for row in &codec.encode(keys.columns()).unwrap() {
+        *counts.entry(row.data().to_vec()).or_default() += 1;
+    }
+    assert!(counts.values().all(|&n| n == 1), "{sql}: key {key:?} is not unique\n{}", show(&all));
+}
+
+/// One epoch's changes of one table as a batch; removals are of rows that are there.
+fn changes(table: usize, epoch: &[(usize, Change)], there: &mut Vec<Row>) -> Batch {
+    let (mut changed, mut weights) = (Vec::new(), Vec::new());
+    for (_, change) in epoch.iter().filter(|(of, _)| *of == table) {
+        match change {
+            Change::Add(row) => {
+                there.push(row.clone());
+                changed.push(row.clone());
+                weights.push(1);
+            }
+            Change::Remove(which) if !there.is_empty() => {
+                let which = which.index(there.len());
+                changed.push(there.swap_remove(which));
+                weights.push(-1);
+            }
+            Change::Remove(_) => {}
+        }
+    }
+    Batch::new(rows(&changed), Int64Array::from(weights)).unwrap()
+}
