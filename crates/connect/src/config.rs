@@ -119,6 +119,15 @@ impl SinkConfig {
             Self::Http(_) => "http",
         }
     }
+
+    /// How often what the target did not take is tried again before it becomes dead letters;
+    /// `None`: the sink gives nothing up.
+    pub fn retry(&self) -> Option<&http::Retry> {
+        match self {
+            Self::Http(config) => Some(&config.retry),
+            Self::File(_) | Self::Console(_) => None,
+        }
+    }
 }
 
 /// What a sink receives.

@@ -5,9 +5,19 @@
 //! decides nothing about retries: the runtime does.
 //!
 //! [`config`] holds what every source and sink can be told, each folder its own `config.rs`.
+//! [`decode`] reads rows from text and Parquet for sources, [`encode`] writes them for sinks.
+//! [`resolve_schema`], [`open_source`] and [`open_sink`] are what the runtime calls.
 
+mod blocking;
 pub mod config;
 pub mod console;
+pub mod decode;
+pub mod encode;
 pub mod file;
 pub mod http;
 pub mod nexmark;
+mod open;
+mod schema;
+
+pub use open::{OpenSource, SourceEnv, open_sink, open_source};
+pub use schema::resolve_schema;

@@ -1,1 +1,16 @@
+//! The pipeline file, its lock, and the runtime that carries a pipeline out.
+//!
+//! [`file`] reads and checks `syncline.yaml`, [`vars`] fills in what stands as `${NAME}` in it, and
+//! [`lock`] keeps what its results depend on beside it. [`prepare`] finds out what can be known
+//! without running: columns, plans. [`runtime`] wires sources, journal, circuit and sinks together.
+//!
+//! It knows neither the command line nor HTTP's side of a server; the binary does.
 
+pub mod file;
+pub mod lock;
+pub mod vars;
+
+pub mod prepare;
+
+pub mod clock;
+pub mod runtime;

@@ -1,1 +1,46 @@
+//! What Syncline keeps on disk: the journal of all input, the log of epochs, dead letters, and how
+//! far each sink has got.
+//!
+//! This crate is **not** a database and knows no SQL: it appends, reads back in order, and notices
+//! when what it reads is not what was written. It knows neither DataFusion nor any system that
+//! Syncline connects to, and it starts no thread that outlives a call.
+//!
+//! ```text
+//! journal/<source>/<epoch>.seg   input rows by epoch (see [`journal`])
+//! epochs.log                     a record for each epoch, chained by hash (see [`epochs`])
+//! dead-letters/                  what could not be taken, late, or not delivered ([`dead_letters`])
+//! sinks/<sink>.json              how far each sink has got (see [`progress`])
+//! LOCK                           who writes here (see [`data_dir`])
+//! FORMAT                         the version of all this
+//! ```
+//!
+//! To be read in this order: [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
+//! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
+//! [`progress`].
+//!
+//! Three rules hold everywhere:
+//! - A call that says *durable* has reached the disk when it returns: data, length, and the name in
+//!   its folder.
+//! - After a crash a log ends with its last whole entry. What is torn off is reported as a [`Cut`];
+//!   anything else that was altered is a `Corrupt` error that names file and offset, and nothing is
+//!   changed.
+//! - A length read from disk is never trusted: it is bounded by a named limit and by the file.
 
+pub mod data_dir;
+pub mod dead_letters;
+pub mod epochs;
+mod frame;
+pub mod fs;
+pub mod journal;
+pub mod progress;
+
+pub use data_dir::{DataDir, Holder};
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use epochs::{EpochLog, EpochRecord};
+pub use frame::Cut;
+pub use journal::{CloseReason, EpochInput, Journal, SourceInput};
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod scratch;

@@ -1,5 +1,7 @@
 //! Standard output, for a look at a view's changes.
 
 mod config;
+mod sink;
 
 pub use config::SinkConfig;
+pub(crate) use sink::new;

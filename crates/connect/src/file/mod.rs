@@ -1,5 +1,8 @@
 //! Files: a path, a glob; compressed or not; csv, json lines, Debezium envelopes, parquet.
 
 mod config;
+pub(crate) mod sink;
+pub(crate) mod source;
 
 pub use config::{CsvConfig, Format, Replay, SinkConfig, SinkFormat, SourceConfig};
+pub use source::ReplayClock;

@@ -1,0 +1,304 @@
+//! Alerts: standing queries that tell somebody when a row appears and when it goes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+use syncline_change::row::RowCodec;
+use syncline_change::{Result, json as rows_json};
+use syncline_engine::{Circuit, StepOutput};
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+
+use super::retry::Backoff;
+use super::state::{Event, Shared};
+use crate::file::spec::Notify;
+use crate::prepare::{Prepared, alert_view};
+
+/// How much of an alert's past is kept for the page.
+const HISTORY_MAX: usize = 200;
+/// Notices that wait to be sent; beyond that, new ones are logged and dropped.
+const NOTICES_QUEUED_MAX: usize = 1_000;
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+const WEBHOOK_TRIES_MAX: u32 = 6;
+
+/// All alerts of a pipeline and which rows fire now.
+pub struct Alerts {
+    alerts: Vec<Alert>,
+    notices: mpsc::Sender<Notice>,
+    outbox: Mutex<Option<mpsc::Receiver<Notice>>>,
+}
+
+struct Alert {
+    name: String,
+    /// The number of its view in the circuit.
+    view: usize,
+    /// Columns by which a row that changes is still the same alert.
+    key: Option<Vec<usize>>,
+    codec: Option<RowCodec>,
+    firing: Mutex<Firing>,
+}
+
+#[derive(Default)]
+struct Firing {
+    /// Encoded key to the row, how often it is there, and since when.
+    active: BTreeMap<Vec<u8>, (Value, i64, i64)>,
+    history: VecDeque<AlertEvent>,
+}
+
+/// Something that an alert did.
+#[derive(Clone, Debug)]
+pub struct AlertEvent {
+    pub at_us: i64,
+    pub fired: bool,
+    pub row: Value,
+}
+
+/// What an alert looks like now.
+#[derive(Clone, Debug)]
+pub struct AlertStatus {
+    pub name: String,
+    pub view: usize,
+    /// Rows that fire, and since when.
+    pub active: Vec<(Value, i64)>,
+    pub history: Vec<AlertEvent>,
+}
+
+/// Something to tell somebody.
+struct Notice {
+    alert: String,
+    fired: bool,
+    row: Value,
+    at_us: i64,
+}
+
+impl Alerts {
+    pub(super) fn new(prepared: &Prepared, circuit: &Circuit) -> Self {
+        let (notices, outbox) = mpsc::channel(NOTICES_QUEUED_MAX);
+        let alerts = prepared.pipeline.spec.alerts.keys().filter_map(|name| {
+            let wanted = alert_view(name);
+            let view = circuit.views().iter().position(|view| view.name == wanted)?;
+            let info = &circuit.views()[view];
+            let key = info.key.clone().filter(|key| !key.is_empty());
+            let schema = match &key {
+                Some(key) => Arc::new(info.schema.project(key).ok()?),
+                None => info.schema.clone(),
+            };
+            let codec = RowCodec::new(schema).ok();
+            Some(Alert { name: name.clone(), view, key, codec, firing: Mutex::default() })
+        });
+        Self { alerts: alerts.collect(), notices, outbox: Mutex::new(Some(outbox)) }
+    }
+
+    /// Takes in an epoch's changes. Only what is new is told.
+    pub(super) fn apply(
+        &self,
+        output: &StepOutput,
+        at_us: i64,
+        is_new: bool,
+        events: &broadcast::Sender<Event>,
+    ) -> Result<()> {
+        for alert in &self.alerts {
+            let happened = alert.apply(output, at_us)?;
+            for event in happened.into_iter().filter(|_| is_new) {
+                let word = if event.fired { "fired" } else { "resolved" };
+                tracing::debug!(alert = alert.name, row = %event.row, "{word}");
+                let _ = events.send(Event::Alert {
+                    name: alert.name.clone(),
+                    fired: event.fired,
+                    row: event.row.clone(),
+                    at_us,
+                });
+                let notice =
+                    Notice { alert: alert.name.clone(), fired: event.fired, row: event.row, at_us };
+                if self.notices.try_send(notice).is_err() {
+                    tracing::error!(alert = alert.name, "too many notices wait: this one is dropped");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every alert with what fires now and what happened lately, newest first.
+    pub fn status(&self) -> Vec<AlertStatus> {
+        let status = self.alerts.iter().map(|alert| {
+            let firing = alert.firing.lock().unwrap_or_else(PoisonError::into_inner);
+            AlertStatus {
+                name: alert.name.clone(),
+                view: alert.view,
+                active: firing.active.values().map(|(row, _, since)| (row.clone(), *since)).collect(),
+                history: firing.history.iter().rev().cloned().collect(),
+            }
+        });
+        status.collect()
+    }
+
+    /// How many rows fire, by alert.
+    pub fn active(&self) -> IndexMap<String, usize> {
+        let active = self.alerts.iter().map(|alert| {
+            let firing = alert.firing.lock().unwrap_or_else(PoisonError::into_inner);
+            (alert.name.clone(), firing.active.len())
+        });
+        active.collect()
+    }
+}
+
+impl Alert {
+    fn apply(&self, output: &StepOutput, at_us: i64) -> Result<Vec<AlertEvent>> {
+        let Some(codec) = &self.codec else { return Ok(vec![]) };
+        let mut firing = self.firing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut gone, mut come) = (BTreeMap::new(), Vec::new());
+        for change in &output.views[self.view] {
+            let keys = match &self.key {
+                Some(key) => codec.encode_batch(&change.rows().project(key)?)?,
+                None => codec.encode_batch(change.rows())?,
+            };
+            let objects = rows_json::objects(change.rows())?;
+            for (i, object) in objects.into_iter().enumerate() {
+                let key = keys.row(i).data().to_vec();
+                let weight = change.weight(i);
+                let entry = firing.active.entry(key.clone()).or_insert((object.clone(), 0, at_us));
+                entry.1 += weight;
+                match (weight > 0, entry.1) {
+                    (true, _) => {
+                        entry.0 = object.clone();
+                        come.push((key, object));
+                    }
+                    (false, 0) => {
+                        let (_, _, since) = *entry;
+                        firing.active.remove(&key);
+                        gone.insert(key, (object, since));
+                    }
+                    (false, _) => {}
+                }
+            }
+        }
+        let mut events = Vec::new();
+        for (key, object) in come {
+            // A row that changed is the same alert, since the same time.
+            if let Some((_, since)) = gone.remove(&key) {
+                if let Some(entry) = firing.active.get_mut(&key) {
+                    entry.2 = since;
+                }
+                continue;
+            }
+            if firing.active.get(&key).is_some_and(|(_, count, _)| *count == 1) {
+                events.push(AlertEvent { at_us, fired: true, row: object });
+            }
+        }
+        events.extend(
+            gone.into_values().map(|(object, _)| AlertEvent { at_us, fired: false, row: object }),
+        );
+        for event in &events {
+            firing.history.push_back(event.clone());
+            if firing.history.len() > HISTORY_MAX {
+                firing.history.pop_front();
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Starts the task that tells people.
+pub(super) fn spawn(prepared: &Prepared, shared: &Arc<Shared>) -> JoinHandle<()> {
+    let notify: BTreeMap<String, Vec<Notify>> = prepared
+        .pipeline
+        .spec
+        .alerts
+        .iter()
+        .map(|(name, alert)| (name.clone(), alert.notify.clone()))
+        .collect();
+    let pipeline = prepared.pipeline.spec.name.clone();
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        let outbox = {
+            let mut outbox = shared.alerts.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+            outbox.take()
+        };
+        let Some(mut outbox) = outbox else { return };
+        let mut stopping = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tokio::select! {
+                notice = outbox.recv() => match notice {
+                    Some(notice) => tell(&pipeline, &notify, &notice, &shared).await,
+                    None => return,
+                },
+                _ = stopping.tick(), if shared.is_stopping() => {
+                    while let Ok(notice) = outbox.try_recv() {
+                        tell(&pipeline, &notify, &notice, &shared).await;
+                    }
+                    return;
+                }
+            }
+        }
+    })
+}
+
+async fn tell(
+    pipeline: &str,
+    notify: &BTreeMap<String, Vec<Notify>>,
+    notice: &Notice,
+    shared: &Shared,
+) {
+    let event = if notice.fired { "fired" } else { "resolved" };
+    let mut is_logged = false;
+    for way in notify.get(&notice.alert).into_iter().flatten() {
+        match way {
+            Notify::Log(_) => is_logged = true,
+            Notify::Webhook(webhook) => {
+                let body = json!({
+                    "pipeline": pipeline,
+                    "alert": notice.alert,
+                    "event": event,
+                    "row": notice.row,
+                    "at": rows_json::timestamp(notice.at_us, arrow::datatypes::TimeUnit::Microsecond)
+                        .map(rows_json::rfc3339),
+                });
+                post(&notice.alert, &webhook.url, &webhook.headers, body, shared).await;
+            }
+        }
+    }
+    // An alert that nobody is told of is told to the log.
+    if is_logged || notify.get(&notice.alert).is_none_or(Vec::is_empty) {
+        tracing::warn!(alert = notice.alert, row = %notice.row, "alert {event}");
+    } else {
+        tracing::info!(alert = notice.alert, row = %notice.row, "alert {event}");
+    }
+}
+
+async fn post(
+    alert: &str,
+    url: &str,
+    headers: &IndexMap<String, String>,
+    body: Value,
+    shared: &Shared,
+) {
+    let mut backoff = Backoff::tries(WEBHOOK_TRIES_MAX);
+    loop {
+        let (url, headers, body) = (url.to_owned(), headers.clone(), body.to_string());
+        let sent = tokio::task::spawn_blocking(move || {
+            let agent: ureq::Agent =
+                ureq::Agent::config_builder().timeout_global(Some(WEBHOOK_TIMEOUT)).build().into();
+            let mut request = agent.post(&url).header("content-type", "application/json");
+            for (name, value) in &headers {
+                request = request.header(name, value);
+            }
+            request.send(body).map(|_| ()).map_err(|error| error.to_string())
+        });
+        match sent.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                shared.count_error(syncline_change::ErrorKind::Unavailable);
+                if !backoff.may_try_again() {
+                    tracing::error!(alert, "the webhook could not be told: {error}");
+                    return;
+                }
+                tracing::warn!(alert, "the webhook did not answer, trying again: {error}");
+                backoff.wait().await;
+            }
+            Err(_) => return,
+        }
+    }
+}

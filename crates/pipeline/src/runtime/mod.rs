@@ -1,0 +1,310 @@
+//! A pipeline that runs: sources -> sequencer -> journal -> circuit -> sinks.
+//!
+//! Each stage has a thread or task of its own and hands epochs on through bounded queues, in order;
+//! so epoch n+1 is journalled while n is computed and n-1 written, and whatever cannot keep up slows
+//! down what is before it instead of filling the memory.
+//!
+//! In the order of the data: `sources` (tasks that read), `sequencer` (cuts epochs and journals
+//! them), `compute` (steps the circuit), `sinks` (tasks that write), `alerts`; [`state`] is what all
+//! of them show of themselves, [`stats`] turns that into figures.
+
+pub mod alerts;
+mod compute;
+pub mod metrics;
+mod retry;
+mod sequencer;
+mod sinks;
+mod sources;
+pub mod state;
+pub mod stats;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use syncline_change::{Error, Result};
+use syncline_connect::file::ReplayClock;
+use syncline_connect::{SourceEnv, open_sink, open_source};
+use syncline_engine::Circuit;
+use syncline_store::dead_letters::DeadLetters;
+use syncline_store::epochs::EpochLog;
+use syncline_store::journal::Journal;
+use syncline_store::{DataDir, progress};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::prepare::{Prepared, is_bounded, remembered_plans};
+use state::{RunState, Shared};
+
+/// How many chunks wait for the sequencer at most.
+const CHUNKS_QUEUED_MAX: usize = 32;
+/// How many epochs wait for a sink at most before the circuit waits for it.
+const SINK_EPOCHS_QUEUED_MAX: usize = 256;
+
+/// How to run, beyond what the pipeline file says.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Stop when all bounded input is processed and every sink is durable.
+    pub once: bool,
+    pub data_dir: Option<PathBuf>,
+    pub workers: Option<usize>,
+}
+
+/// A pipeline that is running.
+pub struct Running {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<Result<()>>>,
+    /// Goes to true when the circuit and all sinks have done everything.
+    done: watch::Receiver<bool>,
+}
+
+impl Running {
+    /// Opens the data directory, makes the state anew from the journal, and starts every stage.
+    /// Blocks while the journal is replayed; call it from a blocking thread, within a tokio runtime.
+    ///
+    /// # Errors
+    /// `Conflict` if another process or another pipeline has the data directory, `Corrupt` if it is
+    /// damaged, `Config` and others from sources and sinks that cannot be opened.
+    pub fn start(prepared: Prepared, options: &RunOptions) -> Result<Self> {
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| prepared.pipeline.data_dir());
+        let dir = Arc::new(DataDir::open(&data_dir)?);
+        let workers = options.workers.or(prepared.pipeline.spec.run.workers);
+        let workers = workers.unwrap_or_else(available_cores).max(1);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name(|i| format!("worker-{i}"))
+            .build()
+            .map_err(|error| Error::bug("cannot start worker threads").source(error))?;
+        let circuit = prepared.circuit(Some(Arc::new(pool)))?;
+        for line in prepared.write_lock()? {
+            tracing::info!("lock: {line}");
+        }
+        let plans = dir.path().join("plans.json");
+        let (same_views, changed_views) = compare_plans(&prepared, &circuit, &plans)?;
+        let opened = Opened::new(&dir, &prepared)?;
+        let shared = Arc::new(Shared::new(&prepared, &circuit, dir.clone(), workers, opened.letters)?);
+        for id in &opened.retried {
+            shared.finish_retry(id)?;
+        }
+        let sinks = open_sinks(&prepared, &dir, &changed_views, &circuit)?;
+        write_plans(&plans, &prepared)?;
+
+        let (stop, stopped) = watch::channel(false);
+        let (done_tx, done) = watch::channel(false);
+        let (chunks_tx, chunks) = mpsc::channel(CHUNKS_QUEUED_MAX);
+        let (epochs_tx, epochs) = std::sync::mpsc::sync_channel(1);
+        let (mut tasks, mut sink_feeds) = (Vec::new(), Vec::new());
+        for sink in sinks {
+            let (feed, task) = sinks::spawn(sink, shared.clone(), dir.clone(), stopped.clone());
+            sink_feeds.push(feed);
+            tasks.push(task);
+        }
+        let sources = open_sources(&prepared, options, &opened.journal, &shared)?;
+        let acks = sources::spawn(sources, options.once, &shared, chunks_tx, &stopped, &mut tasks);
+        tasks.push(alerts::spawn(&prepared, &shared));
+        tasks.push(stats::spawn(shared.clone(), stopped.clone()));
+
+        let compute = compute::Compute::new(
+            circuit,
+            shared.clone(),
+            opened.epochs,
+            opened.recorded,
+            same_views,
+            sink_feeds,
+            &prepared,
+        );
+        let replay = opened.journal.replay(1)?;
+        let sequencer = sequencer::Sequencer::new(
+            opened.journal,
+            shared.clone(),
+            acks,
+            &prepared.pipeline.spec.run.epoch,
+        );
+        let threads = vec![
+            spawn_thread("sequencer", shared.clone(), move || sequencer.run(chunks, &epochs_tx))?,
+            spawn_thread("circuit", shared.clone(), move || {
+                let result = compute.run(replay, &epochs);
+                // Sinks end when their feeds do, and say so to whoever waits.
+                let _ = done_tx.send(true);
+                result
+            })?,
+        ];
+        Ok(Self { shared, stop, tasks, threads, done })
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Returns when all input has been processed, or when the pipeline cannot go on.
+    pub async fn finished(&mut self) {
+        // An error means that the sender is gone, which is the end as well.
+        let _ = self.done.wait_for(|done| *done).await;
+    }
+
+    /// Finishes the epoch that is under way, waits for the sinks, and closes everything.
+    ///
+    /// # Errors
+    /// Whatever kept a stage from going on.
+    pub async fn stop(self) -> Result<()> {
+        self.shared.set_stopping();
+        let _ = self.stop.send(true);
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            let results: Vec<Result<()>> = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(panicked())))
+                .collect();
+            results.into_iter().collect::<Result<Vec<()>>>()
+        });
+        let result = joined.await.map_err(|_| panicked())?;
+        for task in self.tasks {
+            // A sink that cannot reach its target does not hold up the end for ever.
+            let _ = tokio::time::timeout(Duration::from_secs(30), task).await;
+        }
+        result?;
+        self.shared.failure().map_or(Ok(()), Err)
+    }
+}
+
+fn panicked() -> Error {
+    Error::bug("a stage of the pipeline has panicked").hint("see the log for where, and report it")
+}
+
+fn spawn_thread(
+    name: &str,
+    shared: Arc<Shared>,
+    work: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<std::thread::JoinHandle<Result<()>>> {
+    let named = name.to_owned();
+    std::thread::Builder::new()
+        .name(named.clone())
+        .spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+                .unwrap_or_else(|_| Err(panicked()));
+            if let Err(error) = &result {
+                tracing::error!(stage = named, "{}", error.report());
+                shared.set_state(RunState::Failed, Some(error.to_string()));
+            }
+            result
+        })
+        .map_err(|error| Error::bug(format!("cannot start the {name} thread")).source(error))
+}
+
+fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What is on disk, opened and repaired.
+struct Opened {
+    journal: Journal,
+    epochs: EpochLog,
+    letters: DeadLetters,
+    /// The last epoch in the epoch log.
+    recorded: u64,
+    /// Dead letters whose retry may not have been noted.
+    retried: Vec<String>,
+}
+
+impl Opened {
+    fn new(dir: &DataDir, prepared: &Prepared) -> Result<Self> {
+        let (epochs, last, _) = EpochLog::open(dir)?;
+        let recorded = last.map_or(0, |record| record.epoch);
+        let sources: Vec<_> =
+            prepared.tables.iter().map(|t| (t.name.clone(), t.schema.clone())).collect();
+        let (journal, recovery) = Journal::open(dir, &sources, recorded)?;
+        let (letters, _) = DeadLetters::open(dir, recovery.last_epoch, recorded)?;
+        Ok(Self { journal, epochs, letters, recorded, retried: recovery.retried })
+    }
+}
+
+/// The views that mean what they meant at the last run on this data directory, and those that do
+/// not; new ones are in neither.
+fn compare_plans(
+    prepared: &Prepared,
+    circuit: &Circuit,
+    plans: &std::path::Path,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let before = remembered_plans(plans)?;
+    let known = circuit.views().iter().filter(|view| before.contains_key(&view.name));
+    let (same, changed): (Vec<_>, Vec<_>) =
+        known.partition(|view| before[&view.name] == view.fingerprint);
+    for view in changed.iter().filter(|v| prepared.pipeline.spec.views.contains_key(&v.name)) {
+        tracing::info!("view `{}` has changed: it is made anew from the journal", view.name);
+    }
+    let names = |views: Vec<&syncline_engine::ViewInfo>| {
+        views.into_iter().map(|view| view.name.clone()).collect()
+    };
+    Ok((names(same), names(changed)))
+}
+
+fn write_plans(path: &std::path::Path, prepared: &Prepared) -> Result<()> {
+    let text = serde_json::to_vec_pretty(&prepared.lock.views)
+        .map_err(|error| Error::bug("plans have no JSON form").source(error))?;
+    syncline_store::fs::write_atomic(path, &text)
+}
+
+fn open_sinks(
+    prepared: &Prepared,
+    dir: &DataDir,
+    changed_views: &[String],
+    circuit: &Circuit,
+) -> Result<Vec<sinks::OpenSink>> {
+    let mut sinks = Vec::new();
+    for (name, config) in &prepared.pipeline.spec.sinks {
+        let from = &config.common().from;
+        let progress = progress::read(dir, name)?;
+        let sink = open_sink(name, config, &prepared.pipeline.base_dir, &prepared.pipeline.spec.name)?;
+        let relation = prepared
+            .relation(from)
+            .ok_or_else(|| Error::bug(format!("sink `{name}` reads `{from}`, which is not there")))?;
+        let is_changes = sink.delivery() == syncline_change::sink::Delivery::Changes;
+        if is_changes && progress.is_some() && changed_views.contains(from) {
+            return Err(Error::conflict(format!("sink `{name}` holds changes of another `{from}`"))
+                .detail(format!("view `{from}` means something else than when the sink wrote"))
+                .hint("put the view back, or start anew with another --data-dir"));
+        }
+        sinks.push(sinks::OpenSink::new(name, config, sink, relation, progress, circuit, prepared));
+    }
+    Ok(sinks)
+}
+
+fn open_sources(
+    prepared: &Prepared,
+    options: &RunOptions,
+    journal: &Journal,
+    shared: &Shared,
+) -> Result<Vec<sources::SourceTask>> {
+    let env = SourceEnv {
+        base_dir: prepared.pipeline.base_dir.clone(),
+        replay: Arc::new(ReplayClock::new()),
+        chunk_rows_max: prepared.pipeline.spec.run.epoch.max_rows,
+    };
+    let mut tasks = Vec::new();
+    for (i, (name, config)) in prepared.pipeline.spec.sources.iter().enumerate() {
+        let standing = journal.last_positions().get(name).cloned().unwrap_or_default();
+        let mut config = config.clone();
+        if options.once
+            && let syncline_connect::config::SourceConfig::File(file) = &mut config
+        {
+            file.follow = false;
+        }
+        let schema = prepared.tables[i].schema.clone();
+        let opened = open_source(name, &config, schema.clone(), standing.position.clone(), &env)?;
+        if let Some(ingest) = opened.ingest {
+            shared.add_ingest(name, ingest);
+        }
+        tasks.push(sources::SourceTask {
+            number: i,
+            name: name.clone(),
+            schema,
+            source: (!standing.finished).then_some(opened.source),
+            decode: opened.decode,
+            on_error: config.common().on_error,
+            bounded: is_bounded(&config),
+        });
+    }
+    Ok(tasks)
+}

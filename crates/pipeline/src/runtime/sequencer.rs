@@ -1,0 +1,232 @@
+//! Cuts epochs from what has arrived and makes them durable in the journal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use syncline_change::source::Rejected;
+use syncline_change::{Batch, Error, Result};
+use syncline_store::dead_letters::Stage;
+use syncline_store::journal::{CloseReason, EpochInput, Journal, SourceInput};
+use tokio::sync::mpsc;
+
+use super::sources::{Ack, Arrival};
+use super::state::Shared;
+use crate::clock;
+use crate::file::spec::EpochSpec;
+
+/// How long the journal waits before it tries a refused write again.
+const STORAGE_RETRY: Duration = Duration::from_millis(500);
+
+/// An epoch on its way to the circuit.
+pub(super) struct Sequenced {
+    pub(super) input: EpochInput,
+    /// When the first of its rows was read, by the stopwatch.
+    pub(super) read_at_nanos: u64,
+}
+
+pub(super) struct Sequencer {
+    journal: Journal,
+    shared: Arc<Shared>,
+    acks: Vec<Ack>,
+    rows_max: usize,
+    delay_max: Duration,
+    /// What arrived last and did not fit into its epoch any more.
+    left: Option<Arrival>,
+}
+
+impl Sequencer {
+    pub(super) fn new(
+        journal: Journal,
+        shared: Arc<Shared>,
+        acks: Vec<Ack>,
+        epoch: &EpochSpec,
+    ) -> Self {
+        let rows_max = usize::try_from(epoch.max_rows).unwrap_or(usize::MAX);
+        Self { journal, shared, acks, rows_max, delay_max: epoch.max_delay.0, left: None }
+    }
+
+    /// Runs until no more can arrive.
+    pub(super) fn run(
+        mut self,
+        mut arrivals: mpsc::Receiver<Arrival>,
+        to: &SyncSender<Sequenced>,
+    ) -> Result<()> {
+        self.shared.set_journal_bytes(self.journal.bytes());
+        if self.journal.last_epoch() == 0 {
+            // What a view is of no input at all is an answer too.
+            let input = self.epoch(CloseReason::Flush, vec![]);
+            self.append(&input)?;
+            if to.send(Sequenced { input, read_at_nanos: clock::stopwatch_nanos() }).is_err() {
+                return Ok(());
+            }
+        }
+        while let Some(first) = self.left.take().or_else(|| arrivals.blocking_recv()) {
+            let read_at_nanos = first.read_at_nanos;
+            let (arrived, reason) = self.gather(first, &mut arrivals);
+            let (inputs, rejected) = self.merge(arrived)?;
+            let input = self.epoch(reason, inputs);
+            for (source, rejected) in rejected {
+                self.keep_rejected(&source, input.epoch, input.time_us, rejected)?;
+            }
+            self.append(&input)?;
+            self.acknowledge(&input)?;
+            // Blocks while the circuit is busy: what arrives meanwhile makes the next epoch larger.
+            if to.send(Sequenced { input, read_at_nanos }).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// All that has arrived, up to the most rows that an epoch may hold.
+    fn gather(
+        &mut self,
+        first: Arrival,
+        arrivals: &mut mpsc::Receiver<Arrival>,
+    ) -> (Vec<Arrival>, CloseReason) {
+        let opened = clock::stopwatch_nanos();
+        let mut rows = first.rows.num_rows();
+        let mut gathered = vec![first];
+        loop {
+            if rows >= self.rows_max {
+                return (gathered, CloseReason::Full);
+            }
+            match arrivals.try_recv() {
+                Ok(next) if rows + next.rows.num_rows() > self.rows_max => {
+                    self.left = Some(next);
+                    return (gathered, CloseReason::Full);
+                }
+                Ok(next) => {
+                    rows += next.rows.num_rows();
+                    gathered.push(next);
+                }
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    return (gathered, CloseReason::End);
+                }
+                Err(mpsc::error::TryRecvError::Empty) => {
+                    let waited = Duration::from_nanos(clock::stopwatch_nanos() - opened);
+                    let Some(left) = self.delay_max.checked_sub(waited).filter(|d| !d.is_zero())
+                    else {
+                        let waits = !self.delay_max.is_zero();
+                        let reason = if waits { CloseReason::Delay } else { CloseReason::Idle };
+                        return (gathered, reason);
+                    };
+                    std::thread::sleep(left.min(Duration::from_millis(1)));
+                }
+            }
+        }
+    }
+
+    /// What arrived, by source, in the order in which sources came.
+    #[allow(clippy::type_complexity)]
+    fn merge(
+        &self,
+        arrived: Vec<Arrival>,
+    ) -> Result<(Vec<SourceInput>, Vec<(String, Vec<Rejected>)>)> {
+        let mut by_source: BTreeMap<usize, Vec<Arrival>> = BTreeMap::new();
+        for arrival in arrived {
+            by_source.entry(arrival.source).or_default().push(arrival);
+        }
+        let (mut inputs, mut letters) = (Vec::new(), Vec::new());
+        for (number, arrivals) in by_source {
+            let source = self.shared.source_names()[number].clone();
+            let schema = arrivals[0].rows.schema();
+            let mut input = SourceInput {
+                source: source.clone(),
+                rows: Batch::empty(schema.clone()),
+                position: None,
+                finished: false,
+                rejected: 0,
+                bytes: 0,
+                retried: vec![],
+            };
+            let (mut rows, mut rejected) = (Vec::new(), Vec::new());
+            for arrival in arrivals {
+                input.rejected += arrival.rejected.len() as u64 + arrival.skipped;
+                input.bytes += arrival.bytes;
+                input.finished |= arrival.finished;
+                input.position = arrival.position.or(input.position);
+                input.retried.extend(arrival.retried);
+                rejected.extend(arrival.rejected);
+                rows.push(arrival.rows);
+            }
+            input.rows = Batch::concat(&schema, &rows)?;
+            self.shared.count_input(number, &input, &rejected);
+            inputs.push(input);
+            letters.push((source, rejected));
+        }
+        Ok((inputs, letters))
+    }
+
+    fn epoch(&self, reason: CloseReason, inputs: Vec<SourceInput>) -> EpochInput {
+        // The machine's clock may be set back; the time of epochs is not.
+        let time_us = clock::wall_us().max(self.shared.last_time_us());
+        self.shared.set_last_time_us(time_us);
+        EpochInput { epoch: self.journal.last_epoch() + 1, time_us, reason, inputs }
+    }
+
+    /// Dead letters are durable before the epoch that says they were met.
+    fn keep_rejected(
+        &self,
+        source: &str,
+        epoch: u64,
+        time_us: i64,
+        rejected: Vec<Rejected>,
+    ) -> Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        self.stubbornly(|| {
+            self.shared.add_letters(Stage::Source, source, epoch, time_us, rejected.clone())
+        })
+    }
+
+    fn append(&mut self, input: &EpochInput) -> Result<()> {
+        loop {
+            match self.journal.append(input) {
+                Err(error) if error.kind().is_transient() && !self.shared.is_stopping() => {
+                    self.complain(&error);
+                }
+                done => {
+                    self.shared.clear_trouble();
+                    self.shared.set_journal_bytes(self.journal.bytes());
+                    return done;
+                }
+            }
+        }
+    }
+
+    /// Tries again for as long as the disk refuses and nobody wants to stop.
+    fn stubbornly(&self, mut work: impl FnMut() -> Result<()>) -> Result<()> {
+        loop {
+            match work() {
+                Err(error) if error.kind().is_transient() && !self.shared.is_stopping() => {
+                    self.complain(&error);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn complain(&self, error: &Error) {
+        tracing::warn!("the journal waits: {}", error.report());
+        self.shared.count_error(error.kind());
+        self.shared.set_trouble(error.to_string());
+        std::thread::sleep(STORAGE_RETRY);
+    }
+
+    fn acknowledge(&self, input: &EpochInput) -> Result<()> {
+        for part in &input.inputs {
+            let number = self.shared.source_names().iter().position(|name| *name == part.source);
+            if let (Some(number), Some(position)) = (number, &part.position) {
+                self.acks[number].send_replace((input.epoch, Some(position.clone())));
+            }
+            for id in &part.retried {
+                self.shared.finish_retry(id)?;
+            }
+        }
+        Ok(())
+    }
+}

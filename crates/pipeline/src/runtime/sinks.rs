@@ -1,0 +1,266 @@
+//! Tasks that write epochs to sinks, try again, and give up what a target will not take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use syncline_change::sink::{Delivery, EpochChanges, Progress, Shape, Sink, Snapshot};
+use syncline_change::{Batch, Error, Result};
+use syncline_connect::config::SinkConfig;
+use syncline_connect::http;
+use syncline_engine::{Circuit, StepOutput};
+use syncline_store::dead_letters::Stage;
+use syncline_store::{DataDir, progress};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::SINK_EPOCHS_QUEUED_MAX;
+use super::compute::changes_of;
+use super::retry::Backoff;
+use super::state::{Shared, SinkState};
+use crate::clock;
+use crate::prepare::{Prepared, Relation};
+
+/// The most rows that are written in one go.
+const WRITE_ROWS_MAX: usize = 1 << 17;
+/// How often a snapshot is written at most, unless it is the last one.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A sink that is about to be written to.
+pub(super) struct OpenSink {
+    name: String,
+    sink: Box<dyn Sink>,
+    relation: Relation,
+    shape: Shape,
+    progress: Option<Progress>,
+    retry: Option<http::Retry>,
+}
+
+impl OpenSink {
+    pub(super) fn new(
+        name: &str,
+        config: &SinkConfig,
+        sink: Box<dyn Sink>,
+        relation: Relation,
+        progress: Option<Progress>,
+        circuit: &Circuit,
+        prepared: &Prepared,
+    ) -> Self {
+        let shape = match relation {
+            Relation::View(view) => {
+                let view = &circuit.views()[view];
+                Shape { schema: view.schema.clone(), key: view.key.clone() }
+            }
+            Relation::Table(table) => {
+                let table = &prepared.tables[table];
+                Shape { schema: table.schema.clone(), key: table.primary_key.clone() }
+            }
+        };
+        let retry = config.retry().cloned();
+        Self { name: name.to_owned(), sink, relation, shape, progress, retry }
+    }
+}
+
+/// What a sink's task is fed.
+struct Job {
+    epoch: u64,
+    changes: Vec<Batch>,
+    read_at_nanos: Option<u64>,
+}
+
+/// The circuit's end of the queue to a sink.
+pub(super) struct Feed {
+    relation: Relation,
+    /// Epochs up to this one are in the target already.
+    durable: u64,
+    to: mpsc::Sender<Job>,
+}
+
+impl Feed {
+    /// Blocks while the sink's queue is full. A sink that has failed takes nothing.
+    pub(super) fn send(&self, epoch: u64, output: &StepOutput, read_at_nanos: Option<u64>) {
+        if epoch <= self.durable {
+            return;
+        }
+        let changes = changes_of(output, self.relation).to_vec();
+        let _ = self.to.blocking_send(Job { epoch, changes, read_at_nanos });
+    }
+}
+
+/// Starts the task of a sink.
+pub(super) fn spawn(
+    open: OpenSink,
+    shared: Arc<Shared>,
+    dir: Arc<DataDir>,
+    stopped: watch::Receiver<bool>,
+) -> (Feed, JoinHandle<()>) {
+    let (to, jobs) = mpsc::channel(SINK_EPOCHS_QUEUED_MAX);
+    let durable = open.progress.as_ref().map_or(0, |progress| progress.epoch);
+    let feed = Feed { relation: open.relation, durable, to };
+    let task = tokio::spawn(async move {
+        let name = open.name.clone();
+        let mut writer = Writer { open, shared: shared.clone(), dir, stopped };
+        match writer.run(jobs).await {
+            Ok(()) => shared.set_sink(&name, SinkState::Finished, None),
+            Err(error) => {
+                tracing::error!(sink = name, "{}", error.report());
+                shared.count_error(error.kind());
+                shared.set_sink(&name, SinkState::Failed, Some(error.to_string()));
+            }
+        }
+    });
+    (feed, task)
+}
+
+struct Writer {
+    open: OpenSink,
+    shared: Arc<Shared>,
+    dir: Arc<DataDir>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Writer {
+    async fn run(&mut self, jobs: mpsc::Receiver<Job>) -> Result<()> {
+        let OpenSink { sink, shape, progress, .. } = &mut self.open;
+        sink.open(shape, progress.as_ref()).await?;
+        if let Some(progress) = progress {
+            self.shared.set_sink_epoch(&self.open.name, progress.epoch);
+        }
+        self.shared.set_sink(&self.open.name, SinkState::Running, None);
+        match self.open.sink.delivery() {
+            Delivery::Changes => self.write_changes(jobs).await,
+            Delivery::Snapshot => self.write_snapshots(jobs).await,
+        }
+    }
+
+    async fn write_changes(&mut self, mut jobs: mpsc::Receiver<Job>) -> Result<()> {
+        while let Some(first) = jobs.recv().await {
+            let mut rows = count(&first.changes);
+            let mut taken = vec![first];
+            while rows < WRITE_ROWS_MAX
+                && let Ok(next) = jobs.try_recv()
+            {
+                rows += count(&next.changes);
+                taken.push(next);
+            }
+            let read_at: Vec<u64> = taken.iter().filter_map(|job| job.read_at_nanos).collect();
+            let epochs: Vec<EpochChanges> = taken
+                .into_iter()
+                .map(|job| EpochChanges { epoch: job.epoch, changes: job.changes })
+                .collect();
+            let progress = self.write(&epochs).await?;
+            self.keep(progress, rows, jobs.len(), &read_at)?;
+        }
+        Ok(())
+    }
+
+    /// Writes until it is done, or until this sink's patience or the pipeline's run ends.
+    async fn write(&mut self, epochs: &[EpochChanges]) -> Result<Progress> {
+        let mut backoff = Backoff::new(self.open.retry.as_ref());
+        loop {
+            let started = clock::stopwatch_nanos();
+            match self.open.sink.write(epochs).await {
+                Ok(progress) => {
+                    self.shared.observe_write(&self.open.name, clock::stopwatch_nanos() - started);
+                    return Ok(progress);
+                }
+                Err(error) => {
+                    let may_try = error.kind().is_transient() && backoff.may_try_again();
+                    if !may_try {
+                        return self.give_up(epochs, error);
+                    }
+                    self.wait(&mut backoff, error).await?;
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self, backoff: &mut Backoff, error: Error) -> Result<()> {
+        let name = &self.open.name;
+        tracing::warn!(sink = name, "{}", error.report());
+        self.shared.count_error(error.kind());
+        self.shared.count_retry(name);
+        self.shared.set_sink(name, SinkState::Retrying, Some(error.to_string()));
+        tokio::select! {
+            () = backoff.wait() => Ok(()),
+            // What is not written now is written at the next run.
+            _ = self.stopped.wait_for(|stopped| *stopped) => Err(error),
+        }
+    }
+
+    fn give_up(&mut self, epochs: &[EpochChanges], error: Error) -> Result<Progress> {
+        let Some((progress, rejected)) = self.open.sink.give_up(epochs, &error) else {
+            return Err(error);
+        };
+        tracing::warn!(sink = self.open.name, "given up: {}", error.report());
+        self.shared.count_error(error.kind());
+        self.shared.count_undelivered(&rejected);
+        let now = clock::wall_us();
+        self.shared.add_letters(Stage::Sink, &self.open.name, progress.epoch, now, rejected)?;
+        Ok(progress)
+    }
+
+    async fn write_snapshots(&mut self, mut jobs: mpsc::Receiver<Job>) -> Result<()> {
+        let mut is_open = true;
+        // What comes after a quiet while is written at once.
+        let mut until = tokio::time::Instant::now();
+        while is_open {
+            let Some(first) = jobs.recv().await else { break };
+            let mut pending = first.epoch;
+            let mut read_at: Vec<u64> = first.read_at_nanos.into_iter().collect();
+            loop {
+                match tokio::time::timeout_at(until, jobs.recv()).await {
+                    Ok(Some(job)) => {
+                        pending = job.epoch;
+                        read_at.extend(job.read_at_nanos);
+                    }
+                    Ok(None) => {
+                        is_open = false;
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            self.replace(pending, &read_at, jobs.len()).await?;
+            until = tokio::time::Instant::now() + SNAPSHOT_INTERVAL;
+        }
+        Ok(())
+    }
+
+    async fn replace(&mut self, epoch: u64, read_at: &[u64], pending: usize) -> Result<()> {
+        let shared = self.shared.clone();
+        let relation = self.open.relation;
+        let content = tokio::task::spawn_blocking(move || shared.content(relation)).await;
+        let (at, rows) = content.map_err(|_| Error::bug("a snapshot could not be taken"))??;
+        let snapshot = Snapshot { epoch: at.max(epoch), rows };
+        let rows = snapshot.rows.iter().map(|rows| rows.num_rows()).sum();
+        let mut backoff = Backoff::unlimited();
+        loop {
+            let started = clock::stopwatch_nanos();
+            match self.open.sink.replace(&snapshot).await {
+                Ok(progress) => {
+                    self.shared.observe_write(&self.open.name, clock::stopwatch_nanos() - started);
+                    return self.keep(progress, rows, pending, read_at);
+                }
+                Err(error) if error.kind().is_transient() => {
+                    self.wait(&mut backoff, error).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What is durable in the target is noted, so that it is never written again.
+    fn keep(&self, done: Progress, rows: usize, pending: usize, read_at: &[u64]) -> Result<()> {
+        progress::write(&self.dir, &self.open.name, &done)?;
+        self.shared.sink_wrote(&self.open.name, done.epoch, rows as u64, pending);
+        for &read_at in read_at {
+            self.shared.observe_latency(read_at);
+        }
+        self.shared.set_sink(&self.open.name, SinkState::Running, None);
+        Ok(())
+    }
+}
+
+fn count(changes: &[Batch]) -> usize {
+    changes.iter().map(Batch::num_rows).sum()
+}

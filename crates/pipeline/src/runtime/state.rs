@@ -1,0 +1,644 @@
+//! What the stages of a running pipeline show of themselves: contents, counters, events.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use indexmap::IndexMap;
+use syncline_change::source::Rejected;
+use syncline_change::{Batch, Error, ErrorKind, Result};
+use syncline_connect::http::Ingest;
+use syncline_engine::{Circuit, Content, Graph, NodeStats, StepOutput, ViewInfo};
+use syncline_store::DataDir;
+use syncline_store::dead_letters::{DeadLetter, DeadLetters, Stage, State};
+use syncline_store::epochs::{self, Records, ViewRecord};
+use syncline_store::journal::{EpochInput, SourceInput};
+use tokio::sync::broadcast;
+
+use super::metrics::Metrics;
+use crate::clock;
+use crate::prepare::{Prepared, Relation, is_bounded};
+
+/// Events that a slow listener may fall behind before it misses some.
+const EVENTS_KEPT: usize = 1_024;
+/// Latencies kept for percentiles.
+const LATENCIES_KEPT: usize = 4_096;
+/// How long a latency counts.
+pub(super) const LATENCY_WINDOW_NANOS: u64 = 10_000_000_000;
+
+/// Where a pipeline as a whole stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// The state is being made anew from the journal.
+    Starting,
+    Running,
+    /// All input is processed and every sink is durable.
+    Finished,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    Running,
+    Retrying,
+    Finished,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkState {
+    Running,
+    Retrying,
+    Finished,
+    Failed,
+}
+
+/// Something that happened, for whoever listens.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The changes of a kept view or of a source in an epoch.
+    Changes { relation: String, epoch: u64, total: usize, changes: Arc<Vec<Batch>> },
+    Alert { name: String, fired: bool, row: serde_json::Value, at_us: i64 },
+    DeadLetter(Box<DeadLetter>),
+    /// New figures.
+    Stats,
+}
+
+/// What is known of a source while it runs.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    pub state: SourceState,
+    pub error: Option<String>,
+    pub rows: u64,
+    pub bytes: u64,
+    pub rejected: u64,
+    pub watermark_us: Option<i64>,
+    /// When it last gave anything, by the stopwatch.
+    pub last_nanos: u64,
+}
+
+/// What is known of a sink while it runs.
+#[derive(Clone, Debug)]
+pub struct SinkStatus {
+    pub state: SinkState,
+    pub error: Option<String>,
+    pub rows: u64,
+    pub epoch: u64,
+    pub pending: usize,
+}
+
+/// What all stages share.
+pub struct Shared {
+    pub letters: DeadLetters,
+    pub metrics: Metrics,
+    pub events: broadcast::Sender<Event>,
+    pub(super) alerts: super::alerts::Alerts,
+    dir: Arc<DataDir>,
+    names: Vec<String>,
+    infos: Vec<ViewInfo>,
+    graph: Graph,
+    /// Whether event time is not the present's.
+    replay: bool,
+    pub workers: usize,
+    pub started_us: i64,
+    started_nanos: u64,
+    /// By relation; only those that somebody may want to read.
+    contents: BTreeMap<(bool, usize), RwLock<(u64, Content)>>,
+    /// Which views are shown to people.
+    kept: Vec<bool>,
+    live: Mutex<Live>,
+    ingests: Mutex<BTreeMap<String, Ingest>>,
+    /// Records of the epoch log, read along with a replay.
+    records: Mutex<Option<Records>>,
+    last_time_us: AtomicI64,
+    epoch: AtomicU64,
+    epoch_nanos: AtomicU64,
+    journal_bytes: AtomicU64,
+    stopping: AtomicBool,
+}
+
+/// What changes all the time.
+pub(super) struct Live {
+    pub(super) state: RunState,
+    pub(super) failure: Option<String>,
+    /// What keeps the journal from being written, while it does.
+    pub(super) trouble: Option<String>,
+    pub(super) sources: IndexMap<String, SourceStatus>,
+    pub(super) sinks: IndexMap<String, SinkStatus>,
+    pub(super) operators: Vec<NodeStats>,
+    pub(super) rows: u64,
+    pub(super) rejected: u64,
+    pub(super) latencies: VecDeque<(u64, u64)>,
+    pub(super) history: super::stats::History,
+}
+
+impl Shared {
+    pub(super) fn new(
+        prepared: &Prepared,
+        circuit: &Circuit,
+        dir: Arc<DataDir>,
+        workers: usize,
+        letters: DeadLetters,
+    ) -> Result<Self> {
+        let spec = &prepared.pipeline.spec;
+        let kept: Vec<bool> = circuit.views().iter().map(|v| prepared.is_kept(&v.name)).collect();
+        let mut contents = BTreeMap::new();
+        for (i, view) in circuit.views().iter().enumerate() {
+            let feeds_snapshot = feeds_snapshot(prepared, &view.name);
+            if kept[i] || feeds_snapshot {
+                let content = Content::new(view.schema.clone(), view.order.clone())?;
+                contents.insert((true, i), RwLock::new((0, content)));
+            }
+        }
+        for (i, table) in prepared.tables.iter().enumerate() {
+            if feeds_snapshot(prepared, &table.name) {
+                let content = Content::new(table.schema.clone(), vec![])?;
+                contents.insert((false, i), RwLock::new((0, content)));
+            }
+        }
+        let source = SourceStatus {
+            state: SourceState::Running,
+            error: None,
+            rows: 0,
+            bytes: 0,
+            rejected: 0,
+            watermark_us: None,
+            last_nanos: clock::stopwatch_nanos(),
+        };
+        let sink = SinkStatus { state: SinkState::Running, error: None, rows: 0, epoch: 0, pending: 0 };
+        let records = epochs::records(&dir)?;
+        Ok(Self {
+            letters,
+            metrics: Metrics::new(&spec.name)?,
+            events: broadcast::channel(EVENTS_KEPT).0,
+            alerts: super::alerts::Alerts::new(prepared, circuit),
+            dir,
+            names: prepared.tables.iter().map(|table| table.name.clone()).collect(),
+            infos: circuit.views().to_vec(),
+            graph: circuit.graph(),
+            replay: spec.sources.values().any(is_bounded),
+            workers,
+            started_us: clock::wall_us(),
+            started_nanos: clock::stopwatch_nanos(),
+            contents,
+            live: Mutex::new(Live {
+                state: RunState::Starting,
+                failure: None,
+                trouble: None,
+                sources: spec.sources.keys().map(|name| (name.clone(), source.clone())).collect(),
+                sinks: spec.sinks.keys().map(|name| (name.clone(), sink.clone())).collect(),
+                operators: circuit.stats(),
+                rows: 0,
+                rejected: 0,
+                latencies: VecDeque::new(),
+                history: super::stats::History::default(),
+            }),
+            kept,
+            ingests: Mutex::default(),
+            records: Mutex::new(records),
+            last_time_us: AtomicI64::new(0),
+            epoch: AtomicU64::new(0),
+            epoch_nanos: AtomicU64::new(0),
+            journal_bytes: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn source_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The views of the circuit: those of the pipeline file, then one for each alert.
+    pub fn views(&self) -> &[ViewInfo] {
+        &self.infos
+    }
+
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub fn data_dir(&self) -> &DataDir {
+        &self.dir
+    }
+
+    pub fn alerts(&self) -> &super::alerts::Alerts {
+        &self.alerts
+    }
+
+    pub(super) fn is_replay(&self) -> bool {
+        self.replay
+    }
+
+    /// Whether the view's content can be read.
+    pub fn is_kept(&self, view: usize) -> bool {
+        self.kept[view]
+    }
+
+    /// The last epoch that is computed and recorded.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Relaxed)
+    }
+
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal_bytes.load(Relaxed)
+    }
+
+    pub fn epoch_nanos(&self) -> u64 {
+        self.epoch_nanos.load(Relaxed)
+    }
+
+    pub fn uptime_nanos(&self) -> u64 {
+        clock::stopwatch_nanos() - self.started_nanos
+    }
+
+    pub fn state(&self) -> RunState {
+        self.live().state
+    }
+
+    pub fn sources(&self) -> IndexMap<String, SourceStatus> {
+        self.live().sources.clone()
+    }
+
+    pub fn sinks(&self) -> IndexMap<String, SinkStatus> {
+        self.live().sinks.clone()
+    }
+
+    /// Why the pipeline, a source or a sink has stopped, if one has.
+    pub fn failure(&self) -> Option<Error> {
+        let live = self.live();
+        let source = live.sources.iter().find(|(_, s)| s.state == SourceState::Failed);
+        let source = source.map(|(name, s)| (format!("source `{name}` has failed"), &s.error));
+        let sink = live.sinks.iter().find(|(_, s)| s.state == SinkState::Failed);
+        let sink = sink.map(|(name, s)| (format!("sink `{name}` has failed"), &s.error));
+        let (message, detail) = source.or(sink)?;
+        let error = Error::new(ErrorKind::Unavailable, message);
+        Some(match detail {
+            Some(detail) => error.detail(detail.clone()),
+            None => error,
+        })
+    }
+
+    /// Why the pipeline makes no progress, a sentence each; none if it does.
+    pub fn troubles(&self) -> Vec<String> {
+        let live = self.live();
+        let mut troubles = Vec::new();
+        match live.state {
+            RunState::Starting => troubles.push("the state is being made anew from the journal".to_owned()),
+            RunState::Failed => troubles.push(format!(
+                "the pipeline has failed: {}",
+                live.failure.as_deref().unwrap_or("see the log")
+            )),
+            RunState::Running | RunState::Finished => {}
+        }
+        troubles.extend(live.trouble.iter().map(|t| format!("the journal waits: {t}")));
+        let word = |error: &Option<String>| error.clone().unwrap_or_default();
+        for (name, source) in &live.sources {
+            if matches!(source.state, SourceState::Failed | SourceState::Retrying) {
+                troubles.push(format!("source `{name}`: {}", word(&source.error)));
+            }
+        }
+        for (name, sink) in &live.sinks {
+            if matches!(sink.state, SinkState::Failed | SinkState::Retrying) {
+                troubles.push(format!("sink `{name}`: {}", word(&sink.error)));
+            }
+        }
+        troubles
+    }
+
+    /// The way in to an `http` source.
+    pub fn ingest(&self, source: &str) -> Option<Ingest> {
+        self.ingests.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned()
+    }
+
+    pub(super) fn add_ingest(&self, source: &str, ingest: Ingest) {
+        let mut ingests = self.ingests.lock().unwrap_or_else(PoisonError::into_inner);
+        ingests.insert(source.to_owned(), ingest);
+    }
+
+    /// Reads the content of a kept view together with the epoch that it is of.
+    ///
+    /// # Errors
+    /// `Config` if the view is not kept.
+    pub fn read<T>(&self, view: &str, read: impl FnOnce(u64, &Content) -> Result<T>) -> Result<T> {
+        let place = self.infos.iter().position(|info| info.name == view);
+        let content = place.and_then(|place| self.contents.get(&(true, place)));
+        let content = content.ok_or_else(|| {
+            Error::config(format!("view `{view}` is not kept"))
+                .hint(format!("say `{view}: {{sql: .., keep: true}}` in the pipeline file"))
+        })?;
+        let content = content.read().unwrap_or_else(PoisonError::into_inner);
+        read(content.0, &content.1)
+    }
+
+    /// The names, schemas and rows of all kept views.
+    #[allow(clippy::type_complexity)]
+    pub fn kept_contents(&self) -> Result<Vec<((String, Vec<RecordBatch>), SchemaRef)>> {
+        let kept = self.infos.iter().enumerate().filter(|(i, _)| self.kept[*i]);
+        let contents = kept.map(|(_, info)| {
+            let rows = self.read(&info.name, |_, content| content.batches())?;
+            Ok(((info.name.clone(), rows), info.schema.clone()))
+        });
+        contents.collect()
+    }
+
+    pub(super) fn content(&self, relation: Relation) -> Result<(u64, Vec<RecordBatch>)> {
+        let key = match relation {
+            Relation::View(view) => (true, view),
+            Relation::Table(table) => (false, table),
+        };
+        let content = self
+            .contents
+            .get(&key)
+            .ok_or_else(|| Error::bug("the content of what a snapshot shows is not kept"))?;
+        let content = content.read().unwrap_or_else(PoisonError::into_inner);
+        Ok((content.0, content.1.batches()?))
+    }
+
+    /// Applies an epoch's changes to what can be read, and tells those who listen.
+    pub(super) fn publish(
+        &self,
+        input: &EpochInput,
+        output: &StepOutput,
+        circuit: &Circuit,
+        is_new: bool,
+    ) -> Result<()> {
+        let epoch = input.epoch;
+        let views = output.views.iter().enumerate().map(|(i, changes)| ((true, i), changes));
+        let tables = output.tables.iter().enumerate().map(|(i, changes)| ((false, i), changes));
+        let is_heard = is_new && self.events.receiver_count() > 0;
+        for (key, changes) in views.chain(tables) {
+            let mut total = 0;
+            if let Some(content) = self.contents.get(&key) {
+                let mut content = content.write().unwrap_or_else(PoisonError::into_inner);
+                for change in changes {
+                    content.1.apply(change)?;
+                }
+                content.0 = epoch;
+                total = content.1.len();
+            }
+            if is_heard && !changes.is_empty() {
+                let relation =
+                    if key.0 { &circuit.views()[key.1].name } else { &self.names[key.1] };
+                // Nobody may be there any more by now.
+                let _ = self.events.send(Event::Changes {
+                    relation: relation.clone(),
+                    epoch,
+                    total,
+                    changes: Arc::new(changes.clone()),
+                });
+            }
+        }
+        self.alerts.apply(output, input.time_us, is_new, &self.events)
+    }
+
+    pub(super) fn epoch_done(
+        &self,
+        input: &EpochInput,
+        circuit: &Circuit,
+        busy_nanos: u64,
+        read_at_nanos: Option<u64>,
+        is_end: bool,
+    ) {
+        self.epoch.store(input.epoch, Relaxed);
+        self.epoch_nanos.store(busy_nanos, Relaxed);
+        let rows: u64 = input.inputs.iter().map(|part| part.rows.num_rows() as u64).sum();
+        let metrics = &self.metrics;
+        metrics.last_committed_epoch.set(i64::try_from(input.epoch).unwrap_or(i64::MAX));
+        metrics.last_committed_epoch_timestamp.set(input.time_us as f64 / 1e6);
+        metrics.epoch_duration.observe(busy_nanos as f64 / 1e9);
+        metrics.epoch_rows.observe(rows as f64);
+        let mut live = self.live();
+        let stats = circuit.stats();
+        for (i, (now, before)) in stats.iter().zip(&live.operators).enumerate() {
+            let label = [format!("n{i}")];
+            metrics.operator_busy.with_label_values(&label)
+                .inc_by((now.busy_nanos - before.busy_nanos) as f64 / 1e9);
+            metrics.operator_rows_in.with_label_values(&label).inc_by(now.rows_in - before.rows_in);
+            metrics.operator_rows_out.with_label_values(&label).inc_by(now.rows_out - before.rows_out);
+        }
+        live.operators = stats;
+        for (table, name) in self.names.iter().enumerate() {
+            if let Some(source) = live.sources.get_mut(name) {
+                // What has ended holds nothing up: it has no watermark to show.
+                source.watermark_us = circuit.watermark(table).filter(|&w| w != i64::MAX);
+            }
+        }
+        drop(live);
+        if let Some(read_at) = read_at_nanos.filter(|_| is_end) {
+            self.observe_latency(read_at);
+        }
+    }
+
+    pub(super) fn observe_latency(&self, read_at_nanos: u64) {
+        let now = clock::stopwatch_nanos();
+        let latency = now.saturating_sub(read_at_nanos);
+        self.metrics.e2e_latency.observe(latency as f64 / 1e9);
+        let mut live = self.live();
+        live.latencies.push_back((now, latency));
+        if live.latencies.len() > LATENCIES_KEPT {
+            live.latencies.pop_front();
+        }
+    }
+
+    pub(super) fn observe_write(&self, sink: &str, nanos: u64) {
+        let seconds = nanos as f64 / 1e9;
+        self.metrics.sink_write_duration.with_label_values(&[sink]).observe(seconds);
+    }
+
+    pub(super) fn count_input(&self, number: usize, input: &SourceInput, rejected: &[Rejected]) {
+        let name = &self.names[number];
+        let rows = input.rows.num_rows() as u64;
+        self.metrics.source_records.with_label_values(&[name]).inc_by(rows);
+        self.metrics.source_bytes.with_label_values(&[name]).inc_by(input.bytes);
+        self.count_letters(name, Stage::Source, rejected);
+        let mut live = self.live();
+        live.rows += rows;
+        live.rejected += input.rejected;
+        if let Some(source) = live.sources.get_mut(name) {
+            source.rows += rows;
+            source.bytes += input.bytes;
+            source.rejected += input.rejected;
+            source.last_nanos = clock::stopwatch_nanos();
+        }
+    }
+
+    /// Counts what an earlier run took in, so that totals go on where they were.
+    pub(super) fn count_replayed(&self, input: &SourceInput) {
+        let mut live = self.live();
+        live.rows += input.rows.num_rows() as u64;
+        live.rejected += input.rejected;
+        if let Some(source) = live.sources.get_mut(&input.source) {
+            source.rows += input.rows.num_rows() as u64;
+            source.bytes += input.bytes;
+            source.rejected += input.rejected;
+        }
+    }
+
+    /// Counts rows that the circuit turned away.
+    pub(super) fn count_late(&self, source: Option<usize>, rejected: &[Rejected]) {
+        let name = source.map_or("", |source| self.names[source].as_str());
+        self.count_letters(name, Stage::View, rejected);
+        let mut live = self.live();
+        live.rejected += rejected.len() as u64;
+        if let Some(source) = live.sources.get_mut(name) {
+            source.rejected += rejected.len() as u64;
+        }
+    }
+
+    pub(super) fn count_undelivered(&self, rejected: &[Rejected]) {
+        self.count_letters("", Stage::Sink, rejected);
+        self.live().rejected += rejected.len() as u64;
+    }
+
+    fn count_letters(&self, source: &str, stage: Stage, rejected: &[Rejected]) {
+        for letter in rejected {
+            let labels = [source, stage.name(), letter.class.name()];
+            self.metrics.dead_letters.with_label_values(&labels).inc();
+        }
+    }
+
+    /// Keeps dead letters and tells those who listen.
+    pub(super) fn add_letters(
+        &self,
+        stage: Stage,
+        source: &str,
+        epoch: u64,
+        at_us: i64,
+        rejected: Vec<Rejected>,
+    ) -> Result<()> {
+        let ids = self.letters.append(stage, source, epoch, at_us, rejected)?;
+        if self.events.receiver_count() > 0 {
+            // Listeners want the newest, not thousands of them.
+            for id in ids.iter().rev().take(10) {
+                if let Some(letter) = self.letters.get(id)? {
+                    let _ = self.events.send(Event::DeadLetter(Box::new(letter)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The mended rows of a dead letter are in the journal.
+    pub(super) fn finish_retry(&self, id: &str) -> Result<()> {
+        self.letters.resolve(id, State::Retried, clock::wall_us())?;
+        self.letters.finish_retry(id)
+    }
+
+    /// What the epoch log says of an epoch's views; asked for in the order of epochs.
+    pub(super) fn recorded_views(&self, epoch: u64) -> Result<Option<BTreeMap<String, ViewRecord>>> {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(records) = records.as_mut() else { return Ok(None) };
+        for record in records {
+            let record = record?.record;
+            if record.epoch >= epoch {
+                return Ok((record.epoch == epoch).then_some(record.views));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn count_error(&self, kind: ErrorKind) {
+        self.metrics.errors.with_label_values(&[kind.name()]).inc();
+    }
+
+    pub(super) fn count_retry(&self, sink: &str) {
+        self.metrics.retries.with_label_values(&[sink]).inc();
+    }
+
+    pub(super) fn sink_wrote(&self, sink: &str, epoch: u64, rows: u64, pending: usize) {
+        self.metrics.sink_records.with_label_values(&[sink]).inc_by(rows);
+        let waiting = i64::try_from(pending).unwrap_or(i64::MAX);
+        self.metrics.sink_pending_epochs.with_label_values(&[sink]).set(waiting);
+        if let Some(status) = self.live().sinks.get_mut(sink) {
+            status.rows += rows;
+            status.epoch = epoch;
+            status.pending = pending;
+        }
+    }
+
+    pub(super) fn set_sink_epoch(&self, sink: &str, epoch: u64) {
+        if let Some(status) = self.live().sinks.get_mut(sink) {
+            status.epoch = epoch;
+        }
+    }
+
+    pub(super) fn set_sink(&self, sink: &str, state: SinkState, error: Option<String>) {
+        if let Some(status) = self.live().sinks.get_mut(sink) {
+            (status.state, status.error) = (state, error);
+        }
+    }
+
+    pub(super) fn set_source(&self, source: &str, state: SourceState, error: Option<String>) {
+        if let Some(status) = self.live().sources.get_mut(source) {
+            (status.state, status.error) = (state, error);
+        }
+    }
+
+    pub(super) fn set_state(&self, state: RunState, failure: Option<String>) {
+        let mut live = self.live();
+        live.state = state;
+        live.failure = failure.or(live.failure.take());
+    }
+
+    /// The state is what it was when the pipeline stopped.
+    pub(super) fn set_ready(&self) {
+        self.set_state(RunState::Running, None);
+    }
+
+    /// All input is processed and written.
+    pub fn set_finished(&self) {
+        self.set_state(RunState::Finished, None);
+        let _ = self.events.send(Event::Stats);
+    }
+
+    pub(super) fn set_trouble(&self, trouble: String) {
+        self.live().trouble = Some(trouble);
+    }
+
+    pub(super) fn clear_trouble(&self) {
+        self.live().trouble = None;
+    }
+
+    pub(super) fn set_journal_bytes(&self, bytes: u64) {
+        self.journal_bytes.store(bytes, Relaxed);
+        self.metrics.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn last_time_us(&self) -> i64 {
+        self.last_time_us.load(Relaxed)
+    }
+
+    pub(super) fn set_last_time_us(&self, time_us: i64) {
+        self.last_time_us.store(time_us, Relaxed);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    pub(super) fn set_stopping(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Rows and memory of the content of view number `view`.
+    pub(super) fn content_size(&self, view: usize) -> Option<(usize, usize)> {
+        let content = self.contents.get(&(true, view))?;
+        let content = content.read().unwrap_or_else(PoisonError::into_inner);
+        Some((content.1.len(), content.1.bytes()))
+    }
+}
+
+/// Whether a sink wants the whole content of `relation`.
+fn feeds_snapshot(prepared: &Prepared, relation: &str) -> bool {
+    use syncline_connect::config::{Mode, SinkConfig};
+    prepared.pipeline.spec.sinks.values().any(|sink| {
+        sink.common().from == relation
+            && matches!(sink, SinkConfig::File(file) if file.mode == Mode::Snapshot)
+    })
+}

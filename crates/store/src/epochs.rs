@@ -1,0 +1,238 @@
+//! The epoch log: a record of each epoch's input and output, chained by hash, so that a replay can
+//! be compared with the run that wrote it.
+//!
+//! A record is written after its epoch is durable in the journal and computed. It is handed to the
+//! operating system at once, so that it survives the process, and synced now and then: what a power
+//! loss takes away is computed again from the journal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use syncline_change::source::Position;
+use syncline_change::{Error, Result};
+
+use crate::DataDir;
+use crate::frame::{Cut, Frame, FrameReader, FrameWriter, Kind, Next, corrupt, scan};
+
+/// What the first record has in place of the hash of the record before it.
+const NO_RECORD: [u8; blake3::OUT_LEN] = [0; blake3::OUT_LEN];
+
+/// What an epoch took in and what came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1, without gaps.
+    pub epoch: u64,
+    /// The epoch's logical time, in microseconds since 1970 (UTC).
+    pub time_us: i64,
+    /// Those that took part.
+    pub sources: BTreeMap<String, SourceRecord>,
+    /// Those that changed.
+    pub views: BTreeMap<String, ViewRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    pub rows: u64,
+    pub rejected: u64,
+    /// Where the source stood after the epoch, if it moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewRecord {
+    /// Rows in the epoch's change batches.
+    pub rows: u64,
+    /// The change digest, in hex.
+    pub digest: String,
+}
+
+/// A record as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChainedRecord {
+    #[serde(flatten)]
+    pub record: EpochRecord,
+    /// BLAKE3 of the record before it as it is in the file, in hex; zeros in the first one.
+    pub prev: String,
+}
+
+/// `epochs.log`, open for appending.
+#[derive(Debug)]
+pub struct EpochLog {
+    log: FrameWriter,
+    last: Option<EpochRecord>,
+    /// The hash of the last record.
+    hash: blake3::Hash,
+}
+
+impl EpochLog {
+    /// Opens the log, or starts one. Returns its last record, and what was cut off its end.
+    ///
+    /// The chain is checked by [`EpochLog::records`], not here.
+    ///
+    /// # Errors
+    /// `Corrupt` if the log is damaged where a crash cannot have done it.
+    pub fn open(dir: &DataDir) -> Result<(Self, Option<EpochRecord>, Option<Cut>)> {
+        dir.require_lock()?;
+        let path = dir.epochs();
+        if !path.exists() {
+            let none = None::<fn(&mut Vec<u8>) -> Result<()>>;
+            let log = FrameWriter::create(&path, Kind::Epochs, none)?;
+            return Ok((Self { log, last: None, hash: NO_RECORD.into() }, None, None));
+        }
+        let mut last_frame = None;
+        let (end, cut) = scan(&path, Kind::Epochs, |frame| {
+            last_frame = Some(frame);
+            Ok(())
+        })?;
+        if let Some(cut) = &cut {
+            tracing::warn!(%cut, "an unfinished write was taken back");
+        }
+        let mut log =
+            Self { log: FrameWriter::open(&path, end)?, last: None, hash: NO_RECORD.into() };
+        if let Some(frame) = last_frame {
+            log.hash = blake3::hash(&frame.payload);
+            log.last = Some(read(&path, &frame)?.record);
+        }
+        let last = log.last.clone();
+        Ok((log, last, cut))
+    }
+
+    /// Appends a record, which outlives this process; it is durable after [`EpochLog::sync`].
+    ///
+    /// # Errors
+    /// `Storage` if the disk refuses: the record is not in the log and can be appended again. `Bug`
+    /// if its epoch does not follow the last one.
+    pub fn append(&mut self, record: &EpochRecord) -> Result<()> {
+        let last = self.last_epoch();
+        if record.epoch != last + 1 {
+            let epoch = record.epoch;
+            return Err(Error::bug(format!("the record of epoch {epoch} was to follow {last}")));
+        }
+        let chained =
+            ChainedRecord { record: record.clone(), prev: self.hash.to_hex().to_string() };
+        let payload = serde_json::to_vec(&chained)
+            .map_err(|e| Error::bug("an epoch record has no JSON form").source(e))?;
+        self.log.stage(|out| {
+            out.extend_from_slice(&payload);
+            Ok(())
+        })?;
+        self.log.write()?;
+        self.hash = blake3::hash(&payload);
+        self.last = Some(chained.record);
+        Ok(())
+    }
+
+    /// Makes all records durable.
+    pub fn sync(&mut self) -> Result<()> {
+        self.log.sync()
+    }
+
+    /// The epoch of the last record; 0: there is none.
+    pub fn last_epoch(&self) -> u64 {
+        self.last.as_ref().map_or(0, |record| record.epoch)
+    }
+
+    /// Drops the records of all epochs after `epoch`; durable on return.
+    ///
+    /// # Errors
+    /// `Corrupt` if the records up to there cannot be read, or their chain is broken.
+    pub fn truncate_after(&mut self, epoch: u64) -> Result<()> {
+        if epoch >= self.last_epoch() {
+            return Ok(());
+        }
+        let mut records = self.records()?;
+        let mut last = None;
+        let mut end = records.reader.offset();
+        while last.as_ref().map_or(0, |record: &EpochRecord| record.epoch) < epoch {
+            let Some(chained) = records.next().transpose()? else { break };
+            last = Some(chained.record);
+            end = records.reader.offset();
+        }
+        let path = self.log.path().to_owned();
+        self.log = FrameWriter::open(&path, end)?;
+        self.last = last;
+        self.hash = records.hash;
+        Ok(())
+    }
+
+    /// All records, oldest first.
+    pub fn records(&self) -> Result<Records> {
+        Records::open(self.log.path().to_owned())
+    }
+}
+
+/// The records of a data directory, oldest first, also while a process appends to them. `None`: no
+/// epoch was ever recorded.
+pub fn records(dir: &DataDir) -> Result<Option<Records>> {
+    let path = dir.epochs();
+    if path.exists() { Records::open(path).map(Some) } else { Ok(None) }
+}
+
+/// Records in order; ends after the last whole one. After an error it ends.
+///
+/// Its errors are `Corrupt` where the log is damaged, or where a record is not the one that was
+/// written after the one before it: that names the epoch.
+#[derive(Debug)]
+pub struct Records {
+    path: PathBuf,
+    reader: FrameReader,
+    last_epoch: u64,
+    hash: blake3::Hash,
+    is_over: bool,
+}
+
+impl Records {
+    fn open(path: PathBuf) -> Result<Self> {
+        let reader = FrameReader::open(&path, Kind::Epochs)?;
+        Ok(Self { path, reader, last_epoch: 0, hash: NO_RECORD.into(), is_over: false })
+    }
+
+    fn read(&mut self) -> Result<Option<ChainedRecord>> {
+        let frame = match self.reader.next()? {
+            Next::Frame(frame) => frame,
+            Next::End => return Ok(None),
+            Next::Damaged(damage) => {
+                self.reader.torn(&damage)?;
+                return Ok(None);
+            }
+        };
+        let chained = read(&self.path, &frame)?;
+        let epoch = chained.record.epoch;
+        if epoch != self.last_epoch + 1 {
+            let what = format!("the record of epoch {epoch} follows epoch {}", self.last_epoch);
+            return Err(corrupt(&self.path, frame.offset, what));
+        }
+        if chained.prev != self.hash.to_hex().as_str() {
+            let what = format!(
+                "the hash chain is broken at epoch {epoch}: the record before it is not the one that it was written after"
+            );
+            return Err(corrupt(&self.path, frame.offset, what));
+        }
+        self.last_epoch = epoch;
+        self.hash = blake3::hash(&frame.payload);
+        Ok(Some(chained))
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<ChainedRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let read = self.read().transpose();
+        self.is_over = matches!(read, Some(Err(_)));
+        read
+    }
+}
+
+fn read(path: &std::path::Path, frame: &Frame) -> Result<ChainedRecord> {
+    serde_json::from_slice(&frame.payload)
+        .map_err(|error| corrupt(path, frame.offset, format!("not an epoch record: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! A data directory that format 1 wrote, committed under `fixtures/`, is read by every later build.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use serde_json::json;
+use syncline_change::Batch;
+use syncline_change::sink::Progress;
+use syncline_change::source::{RejectClass, Rejected};
+
+use crate::dead_letters::{Filter, Stage, State};
+use crate::epochs::{SourceRecord, ViewRecord};
+use crate::{CloseReason, DataDir, DeadLetters, EpochInput, EpochLog, EpochRecord, Journal};
+use crate::{SourceInput, fs, journal, progress};
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-1")
+}
+
+/// Two epochs: three rows of which one is taken away again, and a tick.
+fn inputs() -> [EpochInput; 2] {
+    let columns: [(&str, ArrayRef); 2] = [
+        ("id", Arc::new(Int64Array::from(vec![1, 2, 1]))),
+        ("name", Arc::new(StringArray::from(vec![Some("one"), None, Some("one")]))),
+    ];
+    let rows = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true)));
+    let part = SourceInput {
+        source: "flights".to_owned(),
+        rows: Batch::new(rows.unwrap(), Int64Array::from(vec![1, 1, -1])).unwrap(),
+        position: Some(json!({ "file": "flights.csv", "byte": 300 })),
+        finished: true,
+        rejected: 1,
+        bytes: 300,
+        retried: vec!["s1".to_owned()],
+    };
+    let time_us = 1_790_000_000_000_000;
+    [
+        EpochInput { epoch: 1, time_us, reason: CloseReason::End, inputs: vec![part] },
+        EpochInput { epoch: 2, time_us: time_us + 1, reason: CloseReason::Delay, inputs: vec![] },
+    ]
+}
+
+fn rejected() -> Rejected {
+    Rejected {
+        bytes: b"3,\xff".to_vec(),
+        context: Some("id,name".to_owned()),
+        position: "flights.csv:4".to_owned(),
+        class: RejectClass::Unparsable,
+        message: "`name` is not UTF-8".to_owned(),
+    }
+}
+
+fn record(input: &EpochInput) -> EpochRecord {
+    let source = SourceRecord { rows: 3, rejected: 1, position: Some(json!(300)) };
+    let view = ViewRecord { rows: 1, digest: "ab".repeat(32) };
+    EpochRecord {
+        epoch: input.epoch,
+        time_us: input.time_us,
+        sources: BTreeMap::from([("flights".to_owned(), source)]),
+        views: BTreeMap::from([("delays".to_owned(), view)]),
+    }
+}
+
+#[test]
+#[ignore = "writes the fixture anew: only for a new format, into a folder of its own"]
+fn write_fixture() {
+    let data = DataDir::open(fixture()).unwrap();
+    let [first, second] = inputs();
+    let (letters, _) = DeadLetters::open(&data, 0, 0).unwrap();
+    letters.append(Stage::Source, "flights", 1, first.time_us, vec![rejected()]).unwrap();
+    letters.resolve("s1", State::Retried, first.time_us).unwrap();
+    let sources = [("flights".to_owned(), first.inputs[0].rows.schema())];
+    let (mut journal, _) = Journal::open(&data, &sources, 0).unwrap();
+    let (mut log, ..) = EpochLog::open(&data).unwrap();
+    for input in [&first, &second] {
+        journal.append(input).unwrap();
+        log.append(&record(input)).unwrap();
+    }
+    let progress = Progress { epoch: 2, token: json!({ "bytes": 17 }) };
+    progress::write(&data, "out", &progress).unwrap();
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for path in fs::list(from).unwrap() {
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_all(&path, &to);
+        } else {
+            std::fs::copy(&path, to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn format_1_is_read() {
+    let dir = crate::scratch::dir();
+    copy_all(&fixture(), dir.path());
+    let data = DataDir::open(dir.path()).unwrap();
+
+    let (log, last, cut) = EpochLog::open(&data).unwrap();
+    let expected = inputs();
+    assert_eq!((last, cut), (Some(record(&expected[1])), None));
+    assert_eq!(log.records().unwrap().map(Result::unwrap).count(), 2);
+
+    let sources = [("flights".to_owned(), expected[0].inputs[0].rows.schema())];
+    let (journal, recovery) = Journal::open(&data, &sources, 2).unwrap();
+    assert_eq!((recovery.last_epoch, recovery.cuts.len()), (2, 0));
+    assert_eq!(recovery.retried, ["s1"]);
+    journal::tests::assert_replays(journal.replay(1).unwrap(), &expected);
+
+    let (letters, _) = DeadLetters::open(&data, 2, 2).unwrap();
+    let (_, found) = letters.list(&Filter::default(), 0, 9).unwrap();
+    assert_eq!((found[0].state, &found[0].rejected), (State::Retried, &rejected()));
+    assert_eq!(progress::read(&data, "out").unwrap().unwrap().epoch, 2);
+}
