@@ -2,7 +2,8 @@
 //!
 //! [`file`] reads and checks `syncline.yaml`, [`vars`] fills in what stands as `${NAME}` in it, and
 //! [`lock`] keeps what its results depend on beside it. [`prepare`] finds out what can be known
-//! without running: columns, plans. [`runtime`] wires sources, journal, circuit and sinks together.
+//! without running: columns, plans. [`cases`] runs the tests of the file. [`runtime`] wires
+//! sources, journal, circuit and sinks together.
 //!
 //! It knows neither the command line nor HTTP's side of a server; the binary does.
 
@@ -11,6 +12,8 @@ pub mod lock;
 pub mod vars;
 
 pub mod prepare;
+
+pub mod cases;
 
 pub mod clock;
 pub mod runtime;

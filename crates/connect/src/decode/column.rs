@@ -101,7 +101,14 @@ impl Column {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.nulls.len()
+        match &self.slots {
+            Slots::Booleans(values) => values.len(),
+            Slots::Integers(values) => values.len(),
+            Slots::Unsigned(values) => values.len(),
+            Slots::Floats(values) => values.len(),
+            Slots::Decimals(values) => values.len(),
+            Slots::Bytes { ends, .. } => ends.len(),
+        }
     }
 
     pub(crate) fn push_null(&mut self) {
@@ -299,6 +306,12 @@ impl Column {
             }
             Slots::Bytes { bytes, ends } => {
                 let (bytes, ends) = (std::mem::take(bytes), std::mem::take(ends));
+                if i32::try_from(bytes.len()).is_err() {
+                    let name = self.field.name();
+                    return Err(Error::unsupported(format!(
+                        "column `{name}` has more than 2 GiB in one chunk of input"
+                    )));
+                }
                 if self.kind == Kind::Nested {
                     return nested(&self.field, &bytes, &ends, nulls.as_ref());
                 }
@@ -380,8 +393,8 @@ fn day_length(unit: TimeUnit) -> i64 {
     86_400 * per_second
 }
 
-/// Input comes in chunks of a few MiB, far from where 32-bit offsets end; a chunk beyond that is
-/// refused when its column is finished, because its ends go backwards.
+/// Input comes in chunks of a few MiB, far from where 32-bit offsets end; beyond that,
+/// [`Column::finish`] refuses the whole.
 fn end_of(bytes: &[u8]) -> i32 {
     i32::try_from(bytes.len()).unwrap_or(i32::MAX)
 }
@@ -424,7 +437,9 @@ fn extend_bytes<'a>(
     mut misfit: impl FnMut(usize, Misfit),
 ) {
     for (i, text) in texts.enumerate() {
-        let is_json = |text: &[u8]| sonic_rs::from_slice::<IgnoredAny>(text).is_ok();
+        let is_json = |json: &[u8]| {
+            !text::is_too_deep(json) && sonic_rs::from_slice::<IgnoredAny>(json).is_ok()
+        };
         let text = match text {
             Some(text) if must_be_json && !is_json(text) => {
                 misfit(i, Misfit::Form);

@@ -18,7 +18,7 @@ use syncline_change::{Batch, Result};
 
 use super::column::{Column, Kind, quoted};
 use super::rows::{Fault, Rows, too_long, trim_line_end};
-use super::text::Misfit;
+use super::text::{Misfit, NESTING_MAX, is_too_deep};
 use super::{Decoded, Input, RowDecoder, byte_order_mark};
 
 /// Decodes JSON lines into rows of one schema.
@@ -124,7 +124,8 @@ pub(super) fn each_line(
         } else if let Some(text) = text {
             if !text.trim_ascii().is_empty() {
                 rows.begin_record(start, end);
-                if let Err(fault) = read(rows, text) {
+                let read = if is_too_deep(line) { Err(too_deep()) } else { read(rows, text) };
+                if let Err(fault) = read {
                     rows.refuse(fault);
                 }
             }
@@ -137,7 +138,11 @@ pub(super) fn each_line(
     rows.finish(input, start, None)
 }
 
-pub(super) fn unparsable(error: &sonic_rs::Error) -> Fault {
+fn too_deep() -> Fault {
+    Fault::new(RejectClass::Unparsable, format!("nested more than {NESTING_MAX} levels deep"))
+}
+
+fn unparsable(error: &sonic_rs::Error) -> Fault {
     // The parser adds an excerpt on further lines.
     let message = error.to_string();
     let message = message.lines().next().unwrap_or_default();

@@ -170,6 +170,36 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Result<i128, Mis
     Ok(if negative { -value } else { value })
 }
 
+/// How deep JSON may be nested. The parser calls itself for each level that it passes over, so that
+/// without a limit one long line of brackets would overflow the stack.
+pub(crate) const NESTING_MAX: usize = 128;
+
+/// Whether JSON is nested deeper than [`NESTING_MAX`]. Costs next to nothing for text that has not
+/// even so many brackets.
+pub(crate) fn is_too_deep(json: &[u8]) -> bool {
+    let mut brackets = memchr::memchr2_iter(b'[', b'{', json);
+    json.len() > NESTING_MAX && brackets.nth(NESTING_MAX).is_some() && depth(json) > NESTING_MAX
+}
+
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let (mut in_text, mut is_escaped) = (false, false);
+    for &byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// What a text may be meant as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Looks {

@@ -117,7 +117,7 @@ impl Source for FileSource {
         match from.recv().await {
             Some(Message::Chunk(chunk)) => {
                 self.position = Some(chunk.position.clone());
-                Ok(Some(chunk))
+                Ok(Some(*chunk))
             }
             Some(Message::End) => {
                 self.state = State::Ended;

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use syncline_change::Error;
 
+pub use nearest::nearest;
 pub use positions::Positions;
 pub use problem::{Problem, Severity, render};
 pub use schema::json_schema;

@@ -1,7 +1,7 @@
 //! What somebody meant who wrote something else.
 
 /// The one of `names` that `written` is most likely a misspelling of.
-pub(crate) fn nearest<'a>(
+pub fn nearest<'a>(
     written: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -122,8 +122,8 @@ impl Writer {
     async fn run(&mut self, jobs: mpsc::Receiver<Job>) -> Result<()> {
         let OpenSink { sink, shape, progress, .. } = &mut self.open;
         sink.open(shape, progress.as_ref()).await?;
-        if let Some(progress) = progress {
-            self.shared.set_sink_epoch(&self.open.name, progress.epoch);
+        if let Some(epoch) = progress.as_ref().map(|progress| progress.epoch) {
+            self.shared.set_sink_epoch(&self.open.name, epoch);
         }
         self.shared.set_sink(&self.open.name, SinkState::Running, None);
         match self.open.sink.delivery() {

@@ -75,6 +75,8 @@ pub struct SourceStatus {
     pub bytes: u64,
     pub rejected: u64,
     pub watermark_us: Option<i64>,
+    /// Whether the circuit has seen its end.
+    pub complete: bool,
     /// When it last gave anything, by the stopwatch.
     pub last_nanos: u64,
 }
@@ -165,6 +167,7 @@ impl Shared {
             bytes: 0,
             rejected: 0,
             watermark_us: None,
+            complete: false,
             last_nanos: clock::stopwatch_nanos(),
         };
         let sink = SinkStatus { state: SinkState::Running, error: None, rows: 0, epoch: 0, pending: 0 };
@@ -426,7 +429,9 @@ impl Shared {
         for (table, name) in self.names.iter().enumerate() {
             if let Some(source) = live.sources.get_mut(name) {
                 // What has ended holds nothing up: it has no watermark to show.
-                source.watermark_us = circuit.watermark(table).filter(|&w| w != i64::MAX);
+                let watermark = circuit.watermark(table);
+                source.complete = watermark == Some(i64::MAX);
+                source.watermark_us = watermark.filter(|_| !source.complete);
             }
         }
         drop(live);
@@ -591,10 +596,17 @@ impl Shared {
         self.set_state(RunState::Running, None);
     }
 
-    /// All input is processed and written.
-    pub fn set_finished(&self) {
-        self.set_state(RunState::Finished, None);
-        let _ = self.events.send(Event::Stats);
+    /// Notices that all input is processed and every sink durable, or that there is more again.
+    pub(super) fn settle(&self) {
+        let epoch = self.epoch();
+        let mut live = self.live();
+        let is_done = live.sources.values().all(|source| source.complete)
+            && live.sinks.values().all(|sink| sink.epoch >= epoch);
+        match (live.state, is_done) {
+            (RunState::Running, true) => live.state = RunState::Finished,
+            (RunState::Finished, false) => live.state = RunState::Running,
+            _ => {}
+        }
     }
 
     pub(super) fn set_trouble(&self, trouble: String) {

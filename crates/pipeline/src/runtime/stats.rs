@@ -318,12 +318,16 @@ pub(super) fn spawn(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) -> 
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
+                    shared.settle();
                     shared.take_stats();
                     let _ = shared.events.send(Event::Stats);
                 }
-                _ = stopped.wait_for(|stopped| *stopped) => return,
+                _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
+        shared.settle();
+        shared.take_stats();
+        let _ = shared.events.send(Event::Stats);
     })
 }
 

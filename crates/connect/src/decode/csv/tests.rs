@@ -236,7 +236,8 @@ fn times() {
 #[test]
 fn nested_values_are_json() {
     check_value("BIGINT[]", "[1,null,3]", Ok("[1,null,3]"));
-    for text in ["[1", "1 2", "[\"x\"]"] {
+    let deep = "[".repeat(900);
+    for text in ["[1", "1 2", "[\"x\"]", &deep] {
         let decoded = decode(
             "v BIGINT[]",
             format!("v\n\"{}\"\n\"[7]\"\n", text.replace('"', "\"\"")).as_bytes(),

@@ -120,3 +120,9 @@ fn envelopes() {
     );
     assert_eq!(shown(&debezium(&whole(text.as_bytes()))), "id BIGINT; n TEXT");
 }
+
+#[test]
+fn deep_nesting_is_passed_over() {
+    let text = format!("{{\"v\":{}{}}}\n{{\"v\":1}}\n", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(shown(&json(&whole(text.as_bytes()))), "v BIGINT");
+}

@@ -157,3 +157,28 @@ fn a_wrong_nested_value_rejects_its_row_alone() {
     assert_eq!(positions, ["f:2", "f:3"]);
     assert!(decoded.rejected[0].message.starts_with("column `v`: expected BIGINT[], found "));
 }
+
+#[test]
+fn deep_nesting_is_only_data() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let open = "{\"a\":".repeat(100_000);
+    for (columns, field) in
+        [("v TEXT", "x"), ("v TEXT", "v"), ("v BIGINT[]", "v"), ("v DECIMAL", "v"), ("v INT", "v")]
+    {
+        let mut decoder = JsonDecoder::new(schema(columns), &[], 1 << 20).unwrap();
+        let lines = format!("{{\"{field}\":{}}}\n{open}\n{{}}\n", deep(200_000));
+        let decoded = decoder.decode(lines.as_bytes(), 1, "f").unwrap();
+        assert_eq!(decoded.rows.num_rows(), 1, "{columns} {field}");
+        assert_eq!(decoded.rejected[0].class, RejectClass::Unparsable);
+        assert!(decoded.rejected[0].message.starts_with("nested more than 128 levels deep"));
+    }
+    // The limit is on levels, not on brackets, and brackets in a text are none.
+    let mut decoder = JsonDecoder::new(schema("v TEXT"), &[], 1 << 20).unwrap();
+    let (flat, text) = ("[1],".repeat(500), "\\\"[".repeat(500));
+    for (value, rows) in
+        [(deep(127), 1), (deep(128), 0), (format!("[{flat}1]"), 1), (format!("\"{text}\""), 1)]
+    {
+        let decoded = decoder.decode(format!("{{\"v\":{value}}}").as_bytes(), 1, "f").unwrap();
+        assert_eq!(decoded.rows.num_rows(), rows, "{value}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::decode::Decoded;
 /// taken for the end of the input.
 #[derive(Debug)]
 pub(super) enum Message {
-    Chunk(Chunk),
+    Chunk(Box<Chunk>),
     End,
     Failed(Error),
 }
@@ -145,7 +145,7 @@ impl Outlet {
     }
 
     fn send_chunk(&self, chunk: Chunk) -> Result<(), Stop> {
-        self.to.blocking_send(Message::Chunk(chunk)).map_err(|_| Stop::Dropped)
+        self.to.blocking_send(Message::Chunk(Box::new(chunk))).map_err(|_| Stop::Dropped)
     }
 }
 

@@ -115,16 +115,49 @@ async fn what_cannot_be_read_says_so() {
 #[tokio::test]
 async fn after_a_transient_error_reading_goes_on() {
     let dir = TempDir::new().unwrap();
-    let path = dir.path().join("a.json");
-    // A file that is there and cannot be opened, without being anybody in particular: a link to
-    // itself.
-    std::fs::write(&path, "{\"id\":1}\n").unwrap();
-    let config = simple("*.json*", "json");
-    let mut source = open_in(dir.path(), &config, "id BIGINT", None);
-    let first = source.next().await.unwrap().unwrap();
-    assert_eq!(content(&[first]).rows, ["[1]"]);
-    assert_eq!(chunks(&mut *source).await.unwrap().len(), 1, "the file's end");
+    // More than the queue holds, so that the thread cannot be at the second file yet.
+    let text: String = (0..100_000).map(|i| format!("{{\"id\":{i}}}\n")).collect();
+    std::fs::write(dir.path().join("a.json"), text).unwrap();
+    std::fs::write(dir.path().join("b.json"), "").unwrap();
+    let mut source = open_in(dir.path(), &simple("*.json", "json"), "id BIGINT", None);
+    let mut read = content(&[source.next().await.unwrap().unwrap()]);
+    std::fs::remove_file(dir.path().join("b.json")).unwrap();
+    let error = loop {
+        match source.next().await {
+            Ok(chunk) => read.add(&chunk.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.kind().is_transient(), "{error}");
+    assert!(error.message().ends_with("b.json"), "{error}");
+    std::fs::write(dir.path().join("b.json"), "{\"id\":-1}\n").unwrap();
+    chunks(&mut *source).await.unwrap().iter().for_each(|chunk| read.add(chunk));
+    assert_eq!(read.rows.len(), 100_001);
+    assert_eq!(read.rows.last().unwrap(), "[-1]");
     assert!(source.next().await.unwrap().is_none(), "the end stays the end");
+}
+
+/// Reads one byte at a time, as the slowest of pipes would.
+struct OneByte<'a>(&'a [u8]);
+
+impl std::io::Read for OneByte<'_> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        std::io::Read::read(&mut self.0, &mut to[..1])
+    }
+}
+
+#[test]
+fn a_buffer_of_single_bytes() {
+    let text = b"one\ntwo\nthree";
+    let mut buffer = text::TextBuffer::new(OneByte(text), "x", 10);
+    buffer.fill().unwrap();
+    assert_eq!(buffer.unread(), text);
+    assert!(buffer.is_at_end());
+    assert_eq!(buffer.skip_line().unwrap(), (4, true));
+    buffer.skip(4).unwrap();
+    assert_eq!(buffer.unread(), b"three");
+    assert_eq!(buffer.skip_line().unwrap(), (5, false));
+    assert!(buffer.skip(1).is_err());
 }
 
 #[tokio::test]

@@ -126,6 +126,36 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_paced_source_can_be_cut_where_its_chunks_are() {
+    let dir = TempDir::new().unwrap();
+    // Ten rows a second of event time, of which every seventh is broken, has line breaks or no time.
+    let row = |i: usize| match i % 7 {
+        3 => format!("{i},x\n"),
+        4 => format!("{i},,\"two\nlines\"\n"),
+        5 => format!("{i}\n"),
+        _ => format!("{i},1970-01-01 00:00:{:02}.{},\n", i / 10, i % 10),
+    };
+    let text: String = (0..80).map(row).collect();
+    std::fs::write(dir.path().join("a.csv"), format!("id,at,name\n{text}")).unwrap();
+    let columns = "id BIGINT; at TIMESTAMP; name TEXT";
+    let paced = config(serde_json::json!({
+        "path": "a.csv", "format": "csv", "event_time": {"column": "at"}, "replay": {"speed": 30.0},
+    }));
+    let all = chunks(&mut *open_in(dir.path(), &paced, columns, None)).await.unwrap();
+    assert!(all.len() > 4, "eight seconds at this speed are several steps, not {}", all.len());
+    let whole = read(dir.path(), &simple("a.csv", "csv"), columns).await.unwrap();
+    assert_eq!(content(&all), whole);
+    for stop in 0..all.len() {
+        // The rest at full speed: what it is does not depend on when it comes.
+        let position = Some(all[stop].position.clone());
+        let mut again = open_in(dir.path(), &simple("a.csv", "csv"), columns, position);
+        let mut read = content(&all[..=stop]);
+        chunks(&mut *again).await.unwrap().iter().for_each(|chunk| read.add(chunk));
+        assert_eq!(read, whole);
+    }
+}
+
+#[tokio::test]
 async fn every_format_gives_the_same_rows() {
     let names = ["a", "broken", "two\nlines", "b"].map(str::to_owned).to_vec();
     let many = names.iter().cycle().take(40).cloned().collect();

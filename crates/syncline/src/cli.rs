@@ -1,0 +1,255 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Real-time data sync and processing that anyone can reproduce.
+///
+/// Reads changes and events as they happen, keeps SQL views of them up to date, writes the results
+/// to the systems people use, and shows all of it live.
+#[derive(Debug, Parser)]
+#[command(name = "syncline", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// How log lines are written: for people, or as Elastic Common Schema.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Log more; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the built-in pipeline with its page: New York's flights in the blizzard of 2013.
+    Demo(Demo),
+    /// Writes a commented pipeline to start from.
+    Init {
+        /// The folder to write it to.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Checks all of a pipeline that can be checked without running it.
+    Check(File),
+    /// Shows the circuit that keeps the views up to date.
+    Plan {
+        #[command(flatten)]
+        file: File,
+        #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+        format: PlanFormat,
+    },
+    /// Runs a pipeline.
+    Run(Run),
+    /// Runs the tests that stand in a pipeline file.
+    Test(File),
+    /// Reads kept views with SQL, of a running or a stopped pipeline.
+    Query(Query),
+    /// Shows the live changes of a source or view of a running pipeline.
+    Tap(Tap),
+    /// Rows that could not be taken: list, show, retry, drop them.
+    Dlq {
+        #[command(subcommand)]
+        command: Dlq,
+    },
+    /// Prints the JSON Schema of the pipeline file.
+    Schema,
+    /// Measures how fast the engine is.
+    Bench {
+        #[command(subcommand)]
+        command: Bench,
+    },
+}
+
+/// Which pipeline.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct File {
+    /// The pipeline file; without it, the syncline.yaml here or in the nearest folder above.
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Where to serve the page.
+    #[arg(long, default_value = "127.0.0.1:7373")]
+    pub(crate) listen: SocketAddr,
+    /// Seconds of 2013 in a second: 3600 is an hour a second.
+    #[arg(long, default_value_t = 3600.0)]
+    pub(crate) speed: f64,
+    /// Runs flat out, without a page, and stops when everything is processed.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The folder for the pipeline, its data and its results; made if it is not there.
+    #[arg(long, default_value = "syncline-demo")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// Stops when all bounded input is processed and every sink is durable.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Threads that compute, in place of what the pipeline file says.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// Where to serve the page and the API (port 0 takes any that is free).
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Serves nothing.
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) no_listen: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    Text,
+    Mermaid,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowFormat {
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Query {
+    /// The pipeline file (may be left out), then one SELECT over the kept views.
+    #[arg(num_args = 1..=2, required = true, value_names = ["FILE", "SQL"])]
+    pub(crate) file_and_sql: Vec<String>,
+    #[arg(long, value_enum, default_value_t = RowFormat::Table)]
+    pub(crate) format: RowFormat,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Tap {
+    /// The pipeline file (may be left out), then the name of a source or view.
+    #[arg(num_args = 1..=2, required = true, value_names = ["FILE", "NAME"])]
+    pub(crate) file_and_name: Vec<String>,
+    /// Stops after this many changes.
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Which pipeline's dead letters.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DlqPlace {
+    /// The pipeline file; without it, the syncline.yaml here or in the nearest folder above.
+    #[arg(long)]
+    pub(crate) file: Option<PathBuf>,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// Lists dead letters, newest first.
+    Ls {
+        #[command(flatten)]
+        place: DlqPlace,
+        /// Only those of this source (or sink).
+        #[arg(long)]
+        source: Option<String>,
+        /// Only those of this class: wrong-type, unparsable, late, ...
+        #[arg(long)]
+        class: Option<String>,
+        /// Also those that were retried or dropped.
+        #[arg(long)]
+        all: bool,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        #[arg(long, value_enum, default_value_t = RowFormat::Table)]
+        format: RowFormat,
+    },
+    /// Shows one: where it came from, what is wrong with it, its bytes.
+    Show {
+        id: String,
+        #[command(flatten)]
+        place: DlqPlace,
+        /// Only the original bytes, for a file or a pipe.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Reads dead letters again, as they are or mended.
+    Retry {
+        /// Which; without any, all that are open.
+        ids: Vec<String>,
+        #[command(flatten)]
+        place: DlqPlace,
+        /// Take the mended bytes from this file (- for standard input); for one letter only.
+        #[arg(long)]
+        edit: Option<PathBuf>,
+    },
+    /// Gives dead letters up.
+    Drop {
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        place: DlqPlace,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// The Nexmark queries.
+    Nexmark(Nexmark),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Nexmark {
+    /// Which queries: q0,q4,...; without it all that run.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) queries: Vec<String>,
+    /// Events of all three kinds.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) events: u64,
+    /// Threads that compute; without it, one for each core.
+    #[arg(long)]
+    pub(crate) workers: Option<usize>,
+    /// Reads the events from this folder instead of generating them in memory.
+    #[arg(long)]
+    pub(crate) input: Option<PathBuf>,
+    /// Whether the input is journalled.
+    #[arg(long, value_enum, default_value_t = Switch::Off)]
+    pub(crate) journal: Switch,
+    /// Prints one JSON object a query.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Writes the events to this folder as JSON lines, and runs nothing.
+    #[arg(long)]
+    pub(crate) write: Option<PathBuf>,
+    /// In how many files each table is written.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) parts: u32,
+    /// The same seed makes the same events.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}

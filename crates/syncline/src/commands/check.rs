@@ -1,0 +1,105 @@
+//! `check` and `plan`: a pipeline as it would be, without running it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::json;
+use syncline_change::types;
+use syncline_engine::{Graph, NodeKind};
+use syncline_pipeline::prepare::Prepared;
+
+use super::{Failure, prepare};
+use crate::cli::PlanFormat;
+use crate::terminal::say;
+
+/// Checks syntax, names and types, and shows what every source and view looks like.
+pub(super) fn check(path: Option<&Path>) -> Result<ExitCode, Failure> {
+    let prepared = prepare(path)?;
+    for table in &prepared.tables {
+        say(format_args!("source {}", table.name));
+        for (i, field) in table.schema.fields().iter().enumerate() {
+            let key = table.primary_key.as_ref().is_some_and(|key| key.contains(&i));
+            let time = table.event_time.is_some_and(|time| time.column == i);
+            let notes = match (key, time) {
+                (true, true) => "  primary key, event time",
+                (true, false) => "  primary key",
+                (false, true) => "  event time",
+                (false, false) => "",
+            };
+            say(format_args!("  {}: {}{notes}", field.name(), types::name(field.data_type())));
+        }
+    }
+    let circuit = prepared.circuit(None)?;
+    for view in circuit.views() {
+        say(format_args!("view {}", view.name));
+        let class = if view.is_recorded { "recorded" } else { "exact" };
+        for field in view.schema.fields() {
+            say(format_args!("  {}: {}  {class}", field.name(), types::name(field.data_type())));
+        }
+    }
+    for node in circuit.graph().nodes.iter().filter(|node| node.recompute.is_some()) {
+        let reason = node.recompute.as_deref().unwrap_or_default();
+        say(format_args!("note: {} is recomputed at every change: {reason}", node.detail));
+    }
+    if let Some(found) = &prepared.found_lock {
+        for line in found.diff(&prepared.lock) {
+            say(format_args!("note: the next run changes the lock: {line}"));
+        }
+    }
+    say(format_args!("{} is right", prepared.pipeline.file_name()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the circuit, and what running the file as it is would rebuild.
+pub(super) fn plan(path: Option<&Path>, format: PlanFormat) -> Result<ExitCode, Failure> {
+    let prepared = prepare(path)?;
+    let graph = prepared.circuit(None)?.graph();
+    match format {
+        PlanFormat::Text => {
+            say(graph.text().trim_end());
+            let changes = changes(&prepared);
+            if !changes.is_empty() {
+                say("\nthe next run changes the lock:");
+                changes.iter().for_each(|line| say(format_args!("  {line}")));
+            }
+        }
+        PlanFormat::Mermaid => say(graph.mermaid().trim_end()),
+        PlanFormat::Json => say(format_args!("{:#}", as_json(&graph, &changes(&prepared)))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn changes(prepared: &Prepared) -> Vec<String> {
+    prepared.found_lock.as_ref().map_or_else(Vec::new, |found| found.diff(&prepared.lock))
+}
+
+fn as_json(graph: &Graph, changes: &[String]) -> serde_json::Value {
+    let nodes = graph.nodes.iter().enumerate().map(|(i, node)| {
+        json!({
+            "id": format!("n{i}"),
+            "kind": kind_name(node.kind),
+            "label": node.label,
+            "detail": node.detail,
+            "name": node.name,
+            "recompute": node.recompute,
+            "append_only": node.append_only,
+        })
+    });
+    let edges = graph.edges.iter().map(|(from, to)| {
+        json!({"from": format!("n{from}"), "to": format!("n{to}")})
+    });
+    json!({
+        "nodes": nodes.collect::<Vec<_>>(),
+        "edges": edges.collect::<Vec<_>>(),
+        "lock_changes": changes,
+    })
+}
+
+/// What a node is, in the words of the API.
+pub(crate) fn kind_name(kind: NodeKind) -> &'static str {
+    match kind {
+        NodeKind::Source => "source",
+        NodeKind::Operator => "operator",
+        NodeKind::View => "view",
+    }
+}

@@ -1,0 +1,96 @@
+//! What each command does.
+
+mod bench;
+mod check;
+mod demo;
+mod dlq;
+mod init;
+mod query;
+mod remote;
+mod run;
+mod table;
+mod tap;
+mod test;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use syncline_change::{Error, ErrorKind};
+use syncline_pipeline::file::{LoadError, Pipeline};
+use syncline_pipeline::prepare::Prepared;
+use syncline_pipeline::vars::Vars;
+
+use crate::cli::Command;
+use crate::terminal;
+
+/// Failed, or a mismatch.
+const FAILED: u8 = 1;
+/// The command line or the pipeline file is wrong.
+const WRONG: u8 = 2;
+
+/// Why a command did not do what it was asked to: what to say, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) text: String,
+    pub(crate) code: u8,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = if error.kind() == ErrorKind::Config { WRONG } else { FAILED };
+        Self { text: error.report(), code }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unreadable(error) => error.into(),
+            invalid => Self { text: format!("the pipeline file is wrong\n{invalid}"), code: WRONG },
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Init { dir } => init::init(&dir),
+        Command::Check(file) => check::check(file.file.as_deref()),
+        Command::Plan { file, format } => check::plan(file.file.as_deref(), format),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Test(file) => test::test(file.file.as_deref()),
+        Command::Query(arguments) => query::query(&arguments),
+        Command::Tap(arguments) => tap::tap(&arguments),
+        Command::Dlq { command } => dlq::dlq(command),
+        Command::Schema => {
+            terminal::say(format_args!("{:#}", syncline_pipeline::file::json_schema()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Bench { command } => bench::bench(command),
+    }
+}
+
+/// The pipeline file, read and checked; its warnings are shown.
+fn load(path: Option<&Path>) -> Result<Pipeline, Failure> {
+    let pipeline = Pipeline::load(path, &Vars::environment())?;
+    if !pipeline.warnings.is_empty() {
+        let (name, text) = (pipeline.file_name(), &pipeline.text);
+        terminal::note(syncline_pipeline::file::render(&pipeline.warnings, &name, text));
+    }
+    Ok(pipeline)
+}
+
+/// The pipeline with its sources' columns and its views' plans.
+fn prepare(path: Option<&Path>) -> Result<Prepared, Failure> {
+    Ok(Prepared::new(load(path)?)?)
+}
+
+/// Splits `[FILE] WHAT` into its two parts.
+fn file_and(words: &[String]) -> (Option<&Path>, &str) {
+    match words {
+        [file, what] => (Some(Path::new(file)), what),
+        [what] => (None, what),
+        _ => (None, ""),
+    }
+}

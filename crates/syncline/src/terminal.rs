@@ -1,0 +1,83 @@
+//! What goes to the terminal: results to standard output, everything else to standard error.
+
+use std::io::{IsTerminal, Write};
+
+/// Prints a line of a command's result. A reader that has gone (`| head`) ends the program quietly.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints what went wrong.
+pub(crate) fn complain(text: &str) {
+    let mark = if std::io::stderr().is_terminal() { "\x1b[31;1merror:\x1b[0m" } else { "error:" };
+    // If standard error is gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{mark} {text}");
+}
+
+/// Prints something that its reader should know and that is no result.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// The bar that is on the terminal, if one is: log lines go above it.
+static BAR: std::sync::Mutex<Option<indicatif::ProgressBar>> = std::sync::Mutex::new(None);
+
+/// A line that says how a long piece of work stands: one that changes on a terminal, plain lines
+/// elsewhere.
+pub(crate) struct Status {
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Status {
+    pub(crate) fn start() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self { bar: None };
+        }
+        let bar = indicatif::ProgressBar::new_spinner();
+        if let Ok(style) = indicatif::ProgressStyle::with_template("{spinner} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        *BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(bar.clone());
+        Self { bar: Some(bar) }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    pub(crate) fn show(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(line.to_owned()),
+            None => note(line),
+        }
+    }
+
+    pub(crate) fn finish(self, line: &str) {
+        if let Some(bar) = &self.bar {
+            *BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+            bar.finish_and_clear();
+        }
+        note(line);
+    }
+}
+
+/// Standard error for the log, which does not write over a status line.
+pub(crate) struct AboveStatus;
+
+impl Write for AboveStatus {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let bar = BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        match bar {
+            Some(bar) => bar.suspend(|| std::io::stderr().write(bytes)),
+            None => std::io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
