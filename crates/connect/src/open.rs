@@ -47,7 +47,7 @@ pub fn open_source(
 ) -> Result<OpenSource> {
     let opened = match config {
         SourceConfig::File(config) => {
-            file::source::open(name, config, schema, position, &env.base_dir, &env.replay)
+            file::source::open(name, config, schema, position, env)
                 .map(|(source, decode)| OpenSource { source, decode, ingest: None })
         }
         SourceConfig::Http(config) => {

@@ -132,6 +132,9 @@ pub(crate) struct Query {
     /// The pipeline file (may be left out), then one SELECT over the kept views.
     #[arg(num_args = 1..=2, required = true, value_names = ["FILE", "SQL"])]
     pub(crate) file_and_sql: Vec<String>,
+    /// Reads the views as they were at the end of this epoch.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
     #[arg(long, value_enum, default_value_t = RowFormat::Table)]
     pub(crate) format: RowFormat,
     /// Where journal and state are kept, in place of what the pipeline file says.

@@ -12,7 +12,6 @@ mod reader;
 mod replay;
 mod text;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -27,7 +26,8 @@ use self::reader::{Job, Reader, text_decoder};
 use self::replay::{Pace, Pacer};
 use super::config::{Format, SourceConfig};
 use crate::decode::csv::CsvDecoder;
-use crate::decode::{Input, RowDecoder};
+use crate::decode::{CHUNK_ROWS_MAX, Input, RowDecoder};
+use crate::open::SourceEnv;
 
 pub(crate) use self::infer::infer;
 pub use self::replay::ReplayClock;
@@ -63,13 +63,18 @@ pub(crate) fn open(
     config: &SourceConfig,
     schema: SchemaRef,
     position: Option<Position>,
-    base_dir: &Path,
-    clock: &Arc<ReplayClock>,
+    env: &SourceEnv,
 ) -> Result<(Box<dyn Source>, Arc<dyn Decode>)> {
     Marks::from_position(position.as_ref())?;
-    let pace = Pace::new(config, &schema)?.map(|pace| (pace, clock.clone()));
+    let pace = Pace::new(config, &schema)?.map(|pace| (pace, env.replay.clone()));
     let pacer = pace.as_ref().map(|(pace, clock)| pace.join(clock));
-    let job = Job { config: config.clone(), schema, base_dir: base_dir.to_owned() };
+    let rows_max = usize::try_from(env.chunk_rows_max).unwrap_or(usize::MAX);
+    let job = Job {
+        config: config.clone(),
+        schema,
+        base_dir: env.base_dir.clone(),
+        chunk_rows_max: rows_max.clamp(1, CHUNK_ROWS_MAX),
+    };
     let decode = FileDecode::new(&job)?;
     let name = name.to_owned();
     let source = FileSource { name, job, pace, pacer, position, state: State::Idle };

@@ -7,6 +7,7 @@ mod dlq;
 mod init;
 mod query;
 mod remote;
+mod rows;
 mod run;
 mod table;
 mod tap;

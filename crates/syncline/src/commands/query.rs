@@ -1,10 +1,209 @@
-//! `query`: SQL over kept views.
+//! `query`: SQL over the kept views of a running or a stopped pipeline.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::Failure;
-use crate::cli;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use indicatif::ProgressBar;
+use serde::Deserialize;
+use serde_json::json;
+use syncline_change::{Error, ErrorKind, Result, json as rows_json, types};
+use syncline_engine::{Content, TableContent, TableInput};
+use syncline_pipeline::file::Pipeline;
+use syncline_pipeline::prepare::Prepared;
+use syncline_store::journal::{self, EpochInput};
+use syncline_store::{DataDir, SourceInput};
 
-pub(super) fn query(_: &cli::Query) -> Result<ExitCode, Failure> {
+use super::remote::{Presence, silent};
+use super::rows::{Column, Rows};
+use super::{Failure, file_and, load};
+use crate::cli::{self, RowFormat};
+use crate::terminal::{note, say};
+
+/// A result, and the epoch that the views stood at.
+#[derive(Deserialize)]
+struct Answer {
+    epoch: u64,
+    #[serde(flatten)]
+    rows: Rows,
+}
+
+/// Prints the result of one SELECT.
+pub(super) fn query(arguments: &cli::Query) -> Result<ExitCode, Failure> {
+    let (path, sql) = file_and(&arguments.file_and_sql);
+    let pipeline = load(path)?;
+    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| pipeline.data_dir());
+    let presence = match arguments.at {
+        // The journal has the past, whether or not the pipeline runs.
+        Some(_) => Presence::Stopped,
+        None => Presence::of(&data_dir)?,
+    };
+    let answer = match presence {
+        Presence::Silent { pid } => return Err(silent(pid).into()),
+        Presence::Served(remote) => remote
+            .post("/api/v1/query", &json!({ "sql": sql }))
+            .and_then(|answer| {
+                serde_json::from_value(answer).map_err(|error| {
+                    Error::unsupported("the pipeline's answer cannot be read")
+                        .detail(error.to_string())
+                        .hint("use the version of Syncline that runs the pipeline")
+                })
+            })
+            .map_err(|error| match Prepared::new(pipeline) {
+                Ok(prepared) => explained(error, sql, &prepared),
+                Err(_) => error,
+            })?,
+        Presence::Stopped => {
+            let prepared = Prepared::new(pipeline)?;
+            let is_new = arguments.data_dir.is_none() && !data_dir.exists();
+            let data_dir = (!is_new).then_some(data_dir.as_path());
+            ask_journal(&prepared, data_dir, arguments.at, sql)?
+        }
+    };
+    answer.rows.print(arguments.format);
+    if arguments.format == RowFormat::Table {
+        let count = answer.rows.rows.len();
+        let rows = if count == 1 { "row" } else { "rows" };
+        say(format_args!("({count} {rows}, epoch {})", answer.epoch));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Computes the views from the journal, if there is one, and the result from the views.
+fn ask_journal(
+    prepared: &Prepared,
+    data_dir: Option<&Path>,
+    at: Option<u64>,
+    sql: &str,
+) -> Result<Answer, Failure> {
+    let replayed = match data_dir {
+        Some(data_dir) => replay(prepared, data_dir, at)?,
+        None => Replayed::new(prepared)?,
+    };
+    if replayed.epoch == 0 {
+        note("nothing has run here yet: all views are empty");
+    }
+    let views = replayed.kept.into_iter().map(|(_, name, content)| {
+        Ok(((name, content.batches()?), content.schema().clone()))
+    });
+    let views: Vec<(TableContent, SchemaRef)> = views.collect::<Result<_>>()?;
+    let (schema, batches) = syncline_engine::query(sql, &views, replayed.time_us)
+        .map_err(|error| explained(error, sql, prepared))?;
+    Ok(Answer { epoch: replayed.epoch, rows: as_rows(&schema, &batches)? })
+}
+
+/// The kept views at the end of an epoch.
+struct Replayed {
+    epoch: u64,
+    time_us: i64,
+    circuit: syncline_engine::Circuit,
+    /// With their numbers in the circuit.
+    kept: Vec<(usize, String, Content)>,
+}
+
+impl Replayed {
+    fn new(prepared: &Prepared) -> Result<Self, Failure> {
+        let circuit = prepared.circuit(None)?;
+        let views = circuit.views().iter().enumerate();
+        let kept = views.filter(|(_, view)| prepared.is_kept(&view.name)).map(|(i, view)| {
+            let content = Content::new(view.schema.clone(), view.order.clone())?;
+            Ok((i, view.name.clone(), content))
+        });
+        let kept = kept.collect::<Result<_>>()?;
+        Ok(Self { epoch: 0, time_us: 0, circuit, kept })
+    }
+
+    fn step(&mut self, prepared: &Prepared, input: EpochInput) -> Result<()> {
+        let mut tables = Vec::new();
+        for part in input.inputs {
+            let number = prepared.tables.iter().position(|table| table.name == part.source);
+            // What was journalled of a source that is no longer there means nothing to the views.
+            let Some(table) = number else { continue };
+            check_columns(&prepared.tables[table].schema, &part)?;
+            tables.push(TableInput { table, rows: part.rows, finished: part.finished });
+        }
+        let output = self.circuit.step(input.epoch, input.time_us, tables)?;
+        for (number, _, content) in &mut self.kept {
+            output.views[*number].iter().try_for_each(|change| content.apply(change))?;
+        }
+        (self.epoch, self.time_us) = (input.epoch, input.time_us);
+        Ok(())
+    }
+}
+
+/// Makes the views anew from the journal, up to epoch `at` or its end.
+fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Replayed, Failure> {
+    let dir = DataDir::open_read(data_dir)?;
+    let mut replayed = Replayed::new(prepared)?;
+    let progress = ProgressBar::new_spinner().with_message("replaying the journal");
+    for input in journal::replay(&dir, 1)? {
+        if at.is_some_and(|at| replayed.epoch >= at) {
+            break;
+        }
+        replayed.step(prepared, input?)?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    match at {
+        Some(at) if replayed.epoch < at => Err(Error::config(format!("there is no epoch {at} yet"))
+            .detail(format!("the last epoch in the journal is {}", replayed.epoch))
+            .into()),
+        _ => Ok(replayed),
+    }
+}
+
+fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
+    let journalled = part.rows.schema();
+    let named = |schema: &SchemaRef| -> Vec<(String, String)> {
+        let fields = schema.fields().iter();
+        fields.map(|f| (f.name().clone(), types::name(f.data_type()))).collect()
+    };
+    if named(schema) == named(&journalled) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("source `{}` had other columns when it ran", part.source))
+        .detail("the pipeline file or its lock has changed since")
+        .hint("put them back, or run the pipeline with another --data-dir"))
+}
+
+fn as_rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Rows> {
+    let columns = schema.fields().iter();
+    let columns = columns.map(|f| Column::new(f.name(), types::name(f.data_type()))).collect();
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in rows_json::arrays(batch)? {
+            let serde_json::Value::Array(values) = row else {
+                return Err(Error::bug("a row was written as something else than an array"));
+            };
+            rows.push(values);
+        }
+    }
+    Ok(Rows { columns, rows })
+}
+
+/// Says so if the SQL failed because it names something that is there and cannot be read.
+fn explained(error: Error, sql: &str, prepared: &Prepared) -> Error {
+    if error.kind() != ErrorKind::Config {
+        return error;
+    }
+    let words: Vec<&str> = sql.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let is_named = |name: &&String| words.iter().any(|word| word.eq_ignore_ascii_case(name));
+    let Pipeline { spec, .. } = &prepared.pipeline;
+    if let Some(view) = spec.views.keys().find(|view| is_named(view) && !prepared.is_kept(view)) {
+        return Error::config(format!("view `{view}` is not kept, so its rows cannot be read"))
+            .detail("a sink takes its changes, and nobody else needed them so far")
+            .hint(format!("say `keep: true` under `views: {view}:` and run the pipeline again"));
+    }
+    if let Some(source) = spec.sources.keys().find(is_named) {
+        return Error::config(format!("`{source}` is a source, and only views are kept"))
+            .hint(format!("add a view `SELECT * FROM {source}` and run the pipeline again"));
+    }
+    let kept = spec.views.keys().filter(|view| prepared.is_kept(view));
+    let kept: Vec<&str> = kept.map(String::as_str).collect();
+    match error.hint_text() {
+        None if kept.is_empty() => error.hint("no view is kept; say `keep: true` under one"),
+        None => error.hint(format!("views that can be read: {}", kept.join(", "))),
+        Some(_) => error,
+    }
 }

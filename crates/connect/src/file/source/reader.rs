@@ -19,7 +19,7 @@ use crate::decode::csv::CsvDecoder;
 use crate::decode::debezium::DebeziumDecoder;
 use crate::decode::json::JsonDecoder;
 use crate::decode::parquet::{ParquetDecoder, ParquetFile, unreadable};
-use crate::decode::{CHUNK_ROWS_MAX, Decoded, Input, REJECTED_BYTES_MAX, RowDecoder, overlong};
+use crate::decode::{Decoded, Input, REJECTED_BYTES_MAX, RowDecoder, overlong};
 
 /// How often a follower looks for new files and lines.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -30,6 +30,8 @@ pub(super) struct Job {
     pub(super) config: SourceConfig,
     pub(super) schema: SchemaRef,
     pub(super) base_dir: PathBuf,
+    /// The most rows in a chunk.
+    pub(super) chunk_rows_max: usize,
 }
 
 /// The decoder of a text format.
@@ -243,7 +245,7 @@ impl Reader {
                 first_line: line + 1,
                 label: &found.name,
                 at_end: buffer.is_at_end() && !grows,
-                rows_max: CHUNK_ROWS_MAX,
+                rows_max: self.job.chunk_rows_max,
             };
             let decoded = self.decoder.decode_front(&input)?;
             let length = decoded.bytes;
@@ -317,7 +319,7 @@ impl Reader {
             }
             self.outlet.mark_mut(&found.name, Mark::start_of_rows).place =
                 Place::Rows { row_group: group, row };
-            for batch in file.read(group, row, CHUNK_ROWS_MAX)? {
+            for batch in file.read(group, row, self.job.chunk_rows_max)? {
                 let batch = batch.map_err(|e| unreadable(&found.name, &e.to_string()))?;
                 let decoded = decoder
                     .decode(&batch, before + row + 1, &found.name)

@@ -30,8 +30,12 @@ fn open_in(
     columns: &str,
     at: Option<Position>,
 ) -> Box<dyn Source> {
-    let clock = Arc::new(ReplayClock::new());
-    open("s", config, schema(columns), at, dir, &clock).unwrap().0
+    open("s", config, schema(columns), at, &env(dir)).unwrap().0
+}
+
+fn env(dir: &Path) -> SourceEnv {
+    let replay = Arc::new(ReplayClock::new());
+    SourceEnv { base_dir: dir.to_owned(), replay, chunk_rows_max: u64::MAX }
 }
 
 /// What a chunk holds, as text.
@@ -199,7 +203,12 @@ async fn a_source_that_is_dropped_stops_its_thread() {
     let config = simple("a.json", "json");
     let mut source = FileSource {
         name: "s".to_owned(),
-        job: Job { config, schema: schema("id BIGINT"), base_dir: dir.path().to_owned() },
+        job: Job {
+            config,
+            schema: schema("id BIGINT"),
+            base_dir: dir.path().to_owned(),
+            chunk_rows_max: CHUNK_ROWS_MAX,
+        },
         pace: None,
         pacer: None,
         position: None,
@@ -220,9 +229,8 @@ async fn a_source_that_is_dropped_stops_its_thread() {
 async fn a_position_of_something_else_is_refused() {
     let dir = TempDir::new().unwrap();
     let config = simple("a.json", "json");
-    let clock = Arc::new(ReplayClock::new());
     let position = Some(serde_json::json!({"sequence": 7}));
-    let opened = open("s", &config, schema("id BIGINT"), position, dir.path(), &clock);
+    let opened = open("s", &config, schema("id BIGINT"), position, &env(dir.path()));
     assert_eq!(opened.err().unwrap().kind(), syncline_change::ErrorKind::Corrupt);
 }
 
@@ -232,6 +240,7 @@ fn mended_rows_are_decoded_again() {
         config: simple("x", format),
         schema: schema("id BIGINT; name TEXT"),
         base_dir: std::path::PathBuf::new(),
+        chunk_rows_max: CHUNK_ROWS_MAX,
     };
     for (format, bytes, context, rows, rejected) in [
         ("csv", "b,7", Some("name,id"), "[[7,\"b\"]]", 0),

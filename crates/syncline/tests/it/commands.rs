@@ -1,0 +1,224 @@
+//! Commands that work without a running pipeline.
+
+use serde_json::{Value, json};
+
+use crate::folder::Folder;
+
+/// Two views, of which a sink takes one; an inferred column; a test that fails.
+const PIPELINE: &str = "
+name: small
+sources:
+  readings: {type: file, path: readings.json, format: json, columns: {at: TIMESTAMP}}
+views:
+  sums: SELECT sensor, sum(value) AS total, count(*) AS n FROM readings GROUP BY sensor
+  all_of_them: SELECT * FROM readings
+sinks:
+  out: {from: all_of_them, type: file, path: out.json, format: json, mode: snapshot}
+tests:
+  - name: sums go by sensor
+    given:
+      readings: [{sensor: a, value: 1}, {sensor: a, value: 2}, {sensor: b, value: 3}]
+    expect:
+      sums: [{sensor: a, total: 3}, {sensor: b, total: 3}]
+  - name: nothing gives nothing
+    expect: {sums: [], all_of_them: []}
+";
+
+const READINGS: &str = "\
+{\"sensor\": \"a\", \"value\": 1.5, \"at\": \"2026-01-01 00:00:00\"}
+{\"sensor\": \"b\", \"value\": 2.0, \"at\": \"2026-01-01 00:00:01\"}
+{\"sensor\": \"a\", \"value\": 0.25, \"at\": null}
+";
+
+fn small() -> Folder {
+    let folder = Folder::with_pipeline(PIPELINE);
+    folder.write("readings.json", READINGS);
+    folder
+}
+
+#[test]
+fn what_init_writes_is_right_and_runs() {
+    let folder = Folder::new();
+    let out = folder.run(&["init"]).ok();
+    assert!(out.contains("syncline.yaml") && out.contains("syncline run"), "{out}");
+    folder.run(&["check"]).ok();
+    assert_eq!(
+        folder.run(&["test"]).ok(),
+        "ok   revenue is summed by city\nok   an order can be corrected\n2 passed, 0 failed\n"
+    );
+
+    let before = folder.run(&["query", "SELECT * FROM cities", "--format", "json"]);
+    assert!(before.err.contains("nothing has run here yet"), "{before:?}");
+    assert_eq!(before.ok(), "");
+
+    folder.run(&["run", "--once"]).ok();
+    let written: Vec<Value> =
+        folder.read("out/cities.json").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(written.len(), 3);
+    assert!(written.contains(&json!({"city": "Lisbon", "orders": 4, "revenue": "170.85"})));
+
+    let sql = "SELECT * FROM cities ORDER BY revenue DESC";
+    let table = folder.run(&["query", sql]).ok();
+    insta::assert_snapshot!(table, @r"
+    city    orders  revenue
+    ──────  ──────  ───────
+    Lisbon       4   170.85
+    Lagos        2   135.75
+    Oslo         2    82.90
+    (3 rows, epoch 1)
+    ");
+    let best = folder.run(&["query", "syncline.yaml", "SELECT * FROM best_customers"]).ok();
+    assert!(best.contains("Chidi     135.75"), "{best}");
+}
+
+#[test]
+fn init_overwrites_nothing() {
+    let folder = Folder::new();
+    folder.write("syncline.yaml", "mine");
+    let complaint = folder.run(&["init"]).fails(2);
+    assert!(complaint.contains("syncline.yaml is there already"), "{complaint}");
+    assert_eq!(folder.read("syncline.yaml"), "mine");
+    assert!(!folder.path("data").exists());
+
+    folder.run(&["init", "deeper/down"]).ok();
+    assert!(folder.path("deeper/down/data/orders.csv").exists());
+}
+
+#[test]
+fn query_formats() {
+    let folder = small();
+    folder.run(&["run", "--once"]).ok();
+    let query = |sql: &str, format: &str| folder.run(&["query", sql, "--format", format]);
+    let sql = "SELECT sensor, total, n FROM sums ORDER BY sensor";
+    assert_eq!(
+        query(sql, "json").ok(),
+        "{\"sensor\":\"a\",\"total\":1.75,\"n\":2}\n{\"sensor\":\"b\",\"total\":2.0,\"n\":1}\n"
+    );
+    assert_eq!(query(sql, "csv").ok(), "sensor,total,n\na,1.75,2\nb,2.0,1\n");
+    let one = query("SELECT 'x, \"y\"' AS text, CAST(NULL AS INT) AS none", "csv").ok();
+    assert_eq!(one, "text,none\n\"x, \"\"y\"\"\",\n");
+}
+
+#[test]
+fn query_reads_the_past() {
+    let folder = small();
+    folder.run(&["run", "--once"]).ok();
+    let sql = "SELECT sum(n) AS n FROM sums";
+    let now = folder.run(&["query", sql, "--format", "json", "--at", "1"]).ok();
+    assert_eq!(now, "{\"n\":3}\n");
+    let complaint = folder.run(&["query", sql, "--at", "99"]).fails(2);
+    assert!(complaint.contains("there is no epoch 99 yet"), "{complaint}");
+    assert!(complaint.contains("the last epoch in the journal is"), "{complaint}");
+}
+
+#[test]
+fn query_says_why_it_cannot() {
+    let folder = small();
+    folder.run(&["run", "--once"]).ok();
+    for (sql, parts) in [
+        ("SELECT * FROM all_of_them", ["`all_of_them` is not kept", "keep: true"]),
+        ("SELECT * FROM readings", ["`readings` is a source", "SELECT * FROM readings"]),
+        ("SELECT totl FROM sums", ["totl", "hint"]),
+        ("SELECT * FROM nothing", ["nothing", "views that can be read: sums"]),
+        ("DELETE FROM sums", ["SELECT", "hint"]),
+    ] {
+        let complaint = folder.run(&["query", sql]).fails(2);
+        assert!(parts.iter().all(|part| complaint.contains(part)), "{sql}: {complaint}");
+    }
+}
+
+#[test]
+fn query_refuses_a_journal_of_other_columns() {
+    let folder = small();
+    folder.run(&["run", "--once"]).ok();
+    let text = folder.read("syncline.yaml");
+    folder.write("syncline.yaml", &text.replace("{at: TIMESTAMP}", "{at: TEXT}"));
+    let complaint = folder.run(&["query", "SELECT * FROM sums"]).fails(1);
+    assert!(complaint.contains("source `readings` had other columns"), "{complaint}");
+}
+
+#[test]
+fn a_failing_test_shows_what_differs() {
+    let folder = small();
+    assert!(folder.run(&["test"]).ok().ends_with("2 passed, 0 failed\n"));
+    let text = folder.read("syncline.yaml");
+    folder.write("syncline.yaml", &text.replace("{sensor: a, total: 3}", "{sensor: a, total: 4}"));
+    let done = folder.run(&["test"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    insta::assert_snapshot!(done.out, @"");
+}
+
+#[test]
+fn a_test_needs_no_data_once_the_columns_are_known() {
+    let folder = small();
+    std::fs::remove_file(folder.path("readings.json")).unwrap();
+    // Nothing says what `sensor` and `value` are.
+    let complaint = folder.run(&["test"]).fails(2);
+    assert!(complaint.contains("sensor") || complaint.contains("columns"), "{complaint}");
+
+    folder.write("readings.json", READINGS);
+    folder.run(&["run", "--once"]).ok();
+    std::fs::remove_file(folder.path("readings.json")).unwrap();
+    assert!(folder.run(&["test"]).ok().ends_with("2 passed, 0 failed\n"));
+}
+
+#[test]
+fn rows_of_tests_that_do_not_fit() {
+    let folder = small();
+    let text = folder.read("syncline.yaml");
+    folder.write("syncline.yaml", &text.replace("value: 1}", "value: one}"));
+    let done = folder.run(&["test"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.out.contains("FAIL sums go by sensor"), "{done:?}");
+    assert!(done.out.contains("given source `readings`: row 1: column `value`"), "{done:?}");
+
+    folder.write("syncline.yaml", &text.replace("value: 1}", "valeu: 1}"));
+    let complaint = folder.run(&["test"]).fails(2);
+    assert!(complaint.contains("`readings` has no column `valeu`"), "{complaint}");
+    assert!(complaint.contains("did you mean `value`?"), "{complaint}");
+}
+
+#[test]
+fn a_pipeline_without_tests_says_so() {
+    let folder = small();
+    let text = folder.read("syncline.yaml");
+    folder.write("syncline.yaml", text.split("tests:").next().unwrap());
+    assert_eq!(folder.run(&["test"]).ok(), "syncline.yaml has no tests\n");
+}
+
+#[test]
+fn what_is_wrong_with_the_call_ends_with_2() {
+    let folder = Folder::new();
+    for arguments in [
+        &["check", "nowhere.yaml"][..],
+        &["test", "nowhere.yaml"],
+        &["query", "nowhere.yaml", "SELECT 1"],
+        &["query"],
+        &["tap", "nowhere.yaml", "orders"],
+        &["dlq", "ls", "--data-dir", "nowhere"],
+        &["dlq", "drop"],
+        &["fly"],
+    ] {
+        folder.run(arguments).fails(2);
+    }
+    folder.write("broken.yaml", "name: broken\nsauces: {}\n");
+    let complaint = folder.run(&["check", "broken.yaml"]).fails(2);
+    assert!(complaint.contains("broken.yaml:2:1"), "{complaint}");
+}
+
+#[test]
+fn tap_needs_a_pipeline_that_runs() {
+    let folder = small();
+    let complaint = folder.run(&["tap", "sums"]).fails(1);
+    assert!(complaint.contains("`small` does not run"), "{complaint}");
+    assert!(complaint.contains("syncline run"), "{complaint}");
+    let complaint = folder.run(&["tap", "sum"]).fails(2);
+    assert!(complaint.contains("did you mean `sums`?"), "{complaint}");
+}
+
+#[test]
+fn the_schema_is_json() {
+    let schema: Value = serde_json::from_str(&Folder::new().run(&["schema"]).ok()).unwrap();
+    assert_eq!(schema["title"], "Syncline pipeline");
+    assert!(schema["properties"]["sources"].is_object());
+}

@@ -1,0 +1,156 @@
+//! Commands beside a pipeline that runs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::folder::Folder;
+
+const PIPELINE: &str = "
+name: live
+sources:
+  readings: {type: http, columns: {id: BIGINT, value: DOUBLE}, primary_key: [id]}
+views:
+  total: SELECT count(*) AS n, sum(value) AS total FROM readings
+  large: SELECT * FROM readings WHERE value >= 100
+sinks:
+  out: {from: large, type: file, path: large.json, format: json, mode: snapshot}
+";
+
+/// How long something may take that takes a moment.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A pipeline that runs until it is stopped.
+struct Running {
+    child: Child,
+    address: String,
+    /// Kept open, so that the pipeline can go on saying things.
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(folder: &Folder) -> Self {
+        let mut command = folder.command(&["run", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("http://") {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended: {said}");
+        }
+        let address = said.rsplit_once("http://").unwrap().1.trim().trim_end_matches('/');
+        Self { child, address: address.to_owned(), stderr }
+    }
+
+    fn post(&self, row: &Value) -> Value {
+        let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+        let url = format!("http://{}/ingest/readings", self.address);
+        agent.post(url).send_json(row).unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// Asks it to stop, as a service manager does; it must then end well.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success());
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{said}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nothing stays behind when a test fails.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tries until `done`.
+#[track_caller]
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "{what} did not come true");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn totals(folder: &Folder) -> String {
+    folder.run(&["query", "SELECT n, total FROM total", "--format", "json"]).ok()
+}
+
+#[test]
+fn a_running_pipeline_answers_queries() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let running = Running::start(&folder);
+    assert_eq!(running.post(&json!([{"id": 1, "value": 1.5}, {"id": 2, "value": 2}]))["accepted"], 2);
+    eventually("the rows are in the view", || totals(&folder) == "{\"n\":2,\"total\":3.5}\n");
+    let table = folder.run(&["query", "SELECT n, total FROM total"]).ok();
+    assert!(table.starts_with("n  total\n─  ─────\n2    3.5\n(1 row, epoch "), "{table}");
+
+    let complaint = folder.run(&["query", "SELECT * FROM large"]).fails(2);
+    assert!(complaint.contains("view `large` is not kept"), "{complaint}");
+    let complaint = folder.run(&["query", "SELECT nn FROM total"]).fails(2);
+    assert!(complaint.contains("nn"), "{complaint}");
+    running.stop();
+    assert_eq!(totals(&folder), "{\"n\":2,\"total\":3.5}\n");
+}
+
+#[test]
+fn tap_shows_changes_as_they_happen() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let running = Running::start(&folder);
+    let mut command = folder.command(&["tap", "total", "--limit", "3"]);
+    let mut tap = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut id = 0;
+    eventually("tap has seen three changes", || {
+        id += 1;
+        running.post(&json!({"id": id, "value": 1}));
+        tap.try_wait().unwrap().is_some()
+    });
+    let output = tap.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines.iter().all(|line| line["op"].is_string() && line["epoch"].is_u64()), "{text}");
+    running.stop();
+}
+
+#[test]
+fn dead_letters_beside_a_running_pipeline() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let running = Running::start(&folder);
+    let answer = running.post(&json!([{"id": 1, "value": "much"}, {"id": "two", "value": 2}]));
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(0), &json!(2)));
+    let open = || folder.run(&["dlq", "ls"]).ok();
+    eventually("both are dead letters", || open().ends_with("2 dead letters (open)\n"));
+
+    let mended = "{\"id\": 1, \"value\": 7}";
+    let queued = folder.run_with(&["dlq", "retry", "s1", "--edit", "-"], mended).ok();
+    assert!(queued.contains("the running pipeline"), "{queued}");
+    eventually("the mended row is in the view", || totals(&folder).contains("\"total\":7.0"));
+    eventually("the letter is retried", || open().ends_with("1 dead letter (open)\n"));
+
+    assert_eq!(folder.run(&["dlq", "drop", "s2"]).ok(), "1 dead letter dropped\n");
+    assert!(open().ends_with("0 dead letters (open)\n"));
+    running.stop();
+    assert!(folder.run(&["dlq", "ls", "--all"]).ok().contains("dropped"));
+}
+
+#[test]
+fn a_pipeline_without_an_api_says_so() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let mut command = folder.command(&["run", "--no-listen"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let query = || folder.run(&["query", "SELECT * FROM total"]);
+    eventually("it holds its data directory", || query().code == 1);
+    let complaint = query().fails(1);
+    let tapped = folder.run(&["tap", "total"]).fails(1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(complaint.contains("which serves no API"), "{complaint}");
+    assert!(tapped.contains("--no-listen"), "{tapped}");
+}

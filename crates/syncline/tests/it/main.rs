@@ -1,0 +1,8 @@
+//! The binary as people and scripts call it: arguments in; exit code, output and files out.
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod dead_letters;
+mod folder;
+mod help;
+mod live;
