@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use syncline_change::row::RowCodec;
 use syncline_change::{Result, json as rows_json};
 use syncline_engine::{Circuit, StepOutput};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::retry::Backoff;
+use super::sources::until;
 use super::state::{Event, Shared};
 use crate::file::spec::Notify;
 use crate::prepare::{Prepared, alert_view};
@@ -202,7 +203,11 @@ impl Alert {
 }
 
 /// Starts the task that tells people.
-pub(super) fn spawn(prepared: &Prepared, shared: &Arc<Shared>) -> JoinHandle<()> {
+pub(super) fn spawn(
+    prepared: &Prepared,
+    shared: &Arc<Shared>,
+    computed: watch::Receiver<bool>,
+) -> JoinHandle<()> {
     let notify: BTreeMap<String, Vec<Notify>> = prepared
         .pipeline
         .spec
@@ -218,19 +223,12 @@ pub(super) fn spawn(prepared: &Prepared, shared: &Arc<Shared>) -> JoinHandle<()>
             outbox.take()
         };
         let Some(mut outbox) = outbox else { return };
-        let mut stopping = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
-                notice = outbox.recv() => match notice {
-                    Some(notice) => tell(&pipeline, &notify, &notice, &shared).await,
-                    None => return,
-                },
-                _ = stopping.tick(), if shared.is_stopping() => {
-                    while let Ok(notice) = outbox.try_recv() {
-                        tell(&pipeline, &notify, &notice, &shared).await;
-                    }
-                    return;
-                }
+                biased;
+                Some(notice) = outbox.recv() => tell(&pipeline, &notify, &notice, &shared).await,
+                // Nothing more can happen, and all that did is told.
+                () = until(computed.clone()) => return,
             }
         }
     })

@@ -103,7 +103,7 @@ impl Running {
         }
         let sources = open_sources(&prepared, options, &opened.journal, &shared)?;
         let acks = sources::spawn(sources, options.once, &shared, chunks_tx, &stopped, &mut tasks);
-        tasks.push(alerts::spawn(&prepared, &shared));
+        tasks.push(alerts::spawn(&prepared, &shared, done.clone()));
         tasks.push(stats::spawn(shared.clone(), stopped.clone()));
 
         let compute = compute::Compute::new(

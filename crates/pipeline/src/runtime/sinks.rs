@@ -23,7 +23,7 @@ use crate::prepare::{Prepared, Relation};
 /// The most rows that are written in one go.
 const WRITE_ROWS_MAX: usize = 1 << 17;
 /// How often a snapshot is written at most, unless it is the last one.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A sink that is about to be written to.
 pub(super) struct OpenSink {

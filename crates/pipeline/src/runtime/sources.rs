@@ -129,8 +129,8 @@ pub(super) fn spawn(
     acks
 }
 
-async fn until(mut flag: watch::Receiver<bool>) {
-    // A sender that is gone will never set the flag: then nothing is waited for any more.
+/// Waits until the flag is set, or can never be.
+pub(super) async fn until(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 

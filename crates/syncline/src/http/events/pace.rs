@@ -124,8 +124,8 @@ mod tests {
         Batch::new(rows, Int64Array::from(weights)).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_first_change_is_told_at_once_and_what_comes_sooner_waits() {
+    #[test]
+    fn the_first_change_is_told_at_once_and_what_comes_sooner_waits() {
         let mut paced = Paced::new(vec!["delays".to_owned()]);
         let start = Instant::now();
         paced.add("delays", 1, 1, &[batch(vec![10], vec![1])], start);
@@ -146,8 +146,8 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn many_changes_are_truncated_and_other_relations_left_out() {
+    #[test]
+    fn many_changes_are_truncated_and_other_relations_left_out() {
         let mut paced = Paced::new(vec!["delays".to_owned()]);
         let now = Instant::now();
         paced.add("flights", 1, 0, &[batch(vec![1], vec![1])], now);
