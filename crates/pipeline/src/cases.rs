@@ -141,7 +141,8 @@ fn decode(rows: &[Row], schema: &SchemaRef, primary_key: &[String]) -> Result<Ba
 
 /// Compares the content of a view with the rows that are expected of it, as multisets.
 fn compare(view: &str, expected: &[Row], content: &RecordBatch) -> Result<ViewDiff> {
-    let named = |name: &String| expected.is_empty() || expected.iter().any(|r| r.contains_key(name));
+    let named =
+        |name: &String| expected.is_empty() || expected.iter().any(|r| r.contains_key(name));
     let schema = content.schema();
     let columns: Vec<usize> =
         (0..schema.fields().len()).filter(|&i| named(schema.field(i).name())).collect();

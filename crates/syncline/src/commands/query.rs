@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::json;
 use syncline_change::{Error, ErrorKind, Result, json as rows_json, types};
@@ -27,6 +27,9 @@ struct Answer {
     epoch: u64,
     #[serde(flatten)]
     rows: Rows,
+    /// Whether there are more rows than a running pipeline gives away.
+    #[serde(default)]
+    truncated: bool,
 }
 
 /// Prints the result of one SELECT.
@@ -67,6 +70,13 @@ pub(super) fn query(arguments: &cli::Query) -> Result<ExitCode, Failure> {
         let rows = if count == 1 { "row" } else { "rows" };
         say(format_args!("({count} {rows}, epoch {})", answer.epoch));
     }
+    if answer.truncated {
+        note(format_args!(
+            "there are more rows than a running pipeline answers with; --at {} reads them all from \
+             the journal",
+            answer.epoch
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,13 +94,14 @@ fn ask_journal(
     if replayed.epoch == 0 {
         note("nothing has run here yet: all views are empty");
     }
-    let views = replayed.kept.into_iter().map(|(_, name, content)| {
-        Ok(((name, content.batches()?), content.schema().clone()))
-    });
+    let views = replayed
+        .kept
+        .into_iter()
+        .map(|(_, name, content)| Ok(((name, content.batches()?), content.schema().clone())));
     let views: Vec<(TableContent, SchemaRef)> = views.collect::<Result<_>>()?;
     let (schema, batches) = syncline_engine::query(sql, &views, replayed.time_us)
         .map_err(|error| explained(error, sql, prepared))?;
-    Ok(Answer { epoch: replayed.epoch, rows: as_rows(&schema, &batches)? })
+    Ok(Answer { epoch: replayed.epoch, rows: as_rows(&schema, &batches)?, truncated: false })
 }
 
 /// The kept views at the end of an epoch.
@@ -136,7 +147,10 @@ impl Replayed {
 fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Replayed, Failure> {
     let dir = DataDir::open_read(data_dir)?;
     let mut replayed = Replayed::new(prepared)?;
-    let progress = ProgressBar::new_spinner().with_message("replaying the journal");
+    let progress = ProgressBar::new_spinner().with_message("epochs of the journal read");
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}") {
+        progress.set_style(style);
+    }
     for input in journal::replay(&dir, 1)? {
         if at.is_some_and(|at| replayed.epoch >= at) {
             break;
@@ -146,9 +160,11 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
     }
     progress.finish_and_clear();
     match at {
-        Some(at) if replayed.epoch < at => Err(Error::config(format!("there is no epoch {at} yet"))
-            .detail(format!("the last epoch in the journal is {}", replayed.epoch))
-            .into()),
+        Some(at) if replayed.epoch < at => {
+            Err(Error::config(format!("there is no epoch {at} yet"))
+                .detail(format!("the last epoch in the journal is {}", replayed.epoch))
+                .into())
+        }
         _ => Ok(replayed),
     }
 }
@@ -182,11 +198,13 @@ fn as_rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Rows> {
     Ok(Rows { columns, rows })
 }
 
-/// Says so if the SQL failed because it names something that is there and cannot be read.
+/// What is wrong with the SQL in the words of somebody who has typed it; above all if it names
+/// something that is there and cannot be read.
 fn explained(error: Error, sql: &str, prepared: &Prepared) -> Error {
     if error.kind() != ErrorKind::Config {
         return error;
     }
+    let error = without_view_name(error);
     let words: Vec<&str> = sql.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     let is_named = |name: &&String| words.iter().any(|word| word.eq_ignore_ascii_case(name));
     let Pipeline { spec, .. } = &prepared.pipeline;
@@ -206,4 +224,17 @@ fn explained(error: Error, sql: &str, prepared: &Prepared) -> Error {
         None => error.hint(format!("views that can be read: {}", kept.join(", "))),
         Some(_) => error,
     }
+}
+
+/// The engine plans a query as a view of that name.
+fn without_view_name(error: Error) -> Error {
+    let Some(place) = error.message().strip_prefix("view `query`") else { return error };
+    let mut made = Error::config(format!("the SQL is wrong{place}"));
+    if let Some(detail) = error.detail_text() {
+        made = made.detail(detail);
+    }
+    if let Some(hint) = error.hint_text() {
+        made = made.hint(hint);
+    }
+    made
 }

@@ -19,7 +19,9 @@ pub(super) enum Presence {
     /// It runs, and its API can be asked.
     Served(Remote),
     /// It runs, and serves no API (yet).
-    Silent { pid: u32 },
+    Silent {
+        pid: u32,
+    },
 }
 
 impl Presence {
@@ -94,7 +96,8 @@ impl Remote {
             return Ok(response);
         }
         let status = response.status();
-        let kind = if status.is_client_error() { ErrorKind::Config } else { ErrorKind::Unavailable };
+        let kind =
+            if status.is_client_error() { ErrorKind::Config } else { ErrorKind::Unavailable };
         let body = response.body_mut().read_json::<Value>().unwrap_or_default();
         let part = |name: &str| body["error"][name].as_str();
         let Some(message) = part("message") else {

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_lone_null_is_a_record_all_the_same() {
-        let rows = Rows { columns: vec![Column::new("n", "BIGINT")], rows: vec![vec![Value::Null]] };
+        let rows =
+            Rows { columns: vec![Column::new("n", "BIGINT")], rows: vec![vec![Value::Null]] };
         let mut out = Vec::new();
         rows.write_csv(&mut out).unwrap();
         assert_eq!(out, b"n\n\"\"\n");

@@ -37,10 +37,15 @@ impl Table {
 
     /// The line of names, the line below it, and a line for each row.
     pub(super) fn lines(&self) -> Vec<String> {
-        let widths: Vec<usize> = self.columns.iter().enumerate().map(|(i, column)| {
-            let cells = self.rows.iter().filter_map(|row| row.get(i));
-            cells.chain(once(&column.name)).map(|cell| width(cell)).max().unwrap_or(0)
-        }).collect();
+        let widths: Vec<usize> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, column)| {
+                let cells = self.rows.iter().filter_map(|row| row.get(i));
+                cells.chain(once(&column.name)).map(|cell| width(cell)).max().unwrap_or(0)
+            })
+            .collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let padded = cells.zip(&self.columns).zip(&widths).map(|((cell, column), to)| {
                 let padding = " ".repeat(to - width(cell));

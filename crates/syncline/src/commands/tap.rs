@@ -10,6 +10,10 @@ use super::{Failure, file_and, load};
 use crate::cli;
 use crate::terminal::{note, say};
 
+/// How a line starts that is no change but says that some were left out. Empty lines only keep the
+/// connection alive.
+const LAGGED: &str = "{\"lagged\"";
+
 /// Prints one envelope a line until the pipeline stops, or `--limit` of them.
 pub(super) fn tap(arguments: &cli::Tap) -> Result<ExitCode, Failure> {
     let (path, name) = file_and(&arguments.file_and_name);
@@ -33,8 +37,9 @@ pub(super) fn tap(arguments: &cli::Tap) -> Result<ExitCode, Failure> {
             note("the pipeline has stopped");
             break;
         };
-        // Empty lines only keep the connection alive.
-        if !line.is_empty() {
+        if line.starts_with(LAGGED) {
+            note("some changes are left out: they come faster than they are read here");
+        } else if !line.is_empty() {
             say(line);
             wanted -= 1;
         }

@@ -85,7 +85,10 @@ fn totals(folder: &Folder) -> String {
 fn a_running_pipeline_answers_queries() {
     let folder = Folder::with_pipeline(PIPELINE);
     let running = Running::start(&folder);
-    assert_eq!(running.post(&json!([{"id": 1, "value": 1.5}, {"id": 2, "value": 2}]))["accepted"], 2);
+    assert_eq!(
+        running.post(&json!([{"id": 1, "value": 1.5}, {"id": 2, "value": 2}]))["accepted"],
+        2
+    );
     eventually("the rows are in the view", || totals(&folder) == "{\"n\":2,\"total\":3.5}\n");
     let table = folder.run(&["query", "SELECT n, total FROM total"]).ok();
     assert!(table.starts_with("n  total\n─  ─────\n2    3.5\n(1 row, epoch "), "{table}");
@@ -96,6 +99,20 @@ fn a_running_pipeline_answers_queries() {
     assert!(complaint.contains("nn"), "{complaint}");
     running.stop();
     assert_eq!(totals(&folder), "{\"n\":2,\"total\":3.5}\n");
+}
+
+#[test]
+fn query_reads_the_past_while_the_present_goes_on() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let running = Running::start(&folder);
+    let first = running.post(&json!({"id": 1, "value": 1}))["epoch"].to_string();
+    let second = running.post(&json!({"id": 2, "value": 1}))["epoch"].to_string();
+    let at = |epoch: &str| {
+        folder.run(&["query", "SELECT n FROM total", "--format", "csv", "--at", epoch]).ok()
+    };
+    assert_eq!((at(&first), at(&second)), ("n\n1\n".to_owned(), "n\n2\n".to_owned()));
+    running.stop();
+    assert_eq!(at(&first), "n\n1\n");
 }
 
 #[test]

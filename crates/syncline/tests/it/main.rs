@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod kill;
 mod dead_letters;
 mod folder;
 mod help;

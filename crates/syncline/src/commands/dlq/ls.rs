@@ -13,8 +13,8 @@ use crate::commands::rows::{Column, Rows};
 use crate::commands::table::{Table, shorten};
 use crate::terminal::say;
 
-/// How wide a line of the table gets where the terminal does not say.
-const LINE_WIDTH: usize = 100;
+/// How much of a message the table shows where the terminal does not say how wide it is.
+const MESSAGE_WIDTH: usize = 100;
 /// A message is never cut shorter than this, however narrow the terminal is.
 const MESSAGE_WIDTH_MIN: usize = 30;
 /// How much of the rejected bytes a line of JSON or CSV shows.
@@ -78,7 +78,8 @@ fn table(items: &[DeadLetter], with_state: bool) -> Vec<String> {
         cells.iter().map(|row| row[i].chars().count()).chain([names[i].len()]).max().unwrap_or(0)
     };
     let before: usize = (0..names.len()).map(|i| widest(i) + 2).sum();
-    let rest = line_width().saturating_sub(before).max(MESSAGE_WIDTH_MIN);
+    let rest = terminal_width().map_or(MESSAGE_WIDTH, |width| width.saturating_sub(before));
+    let rest = rest.max(MESSAGE_WIDTH_MIN);
     names.push("message");
     let mut table = Table::of_text(&names);
     for (letter, mut row) in items.iter().zip(cells) {
@@ -88,10 +89,9 @@ fn table(items: &[DeadLetter], with_state: bool) -> Vec<String> {
     table.lines()
 }
 
-/// As wide as the shell says that the terminal is.
-fn line_width() -> usize {
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    columns.unwrap_or(LINE_WIDTH)
+/// As the shell says it.
+fn terminal_width() -> Option<usize> {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok())
 }
 
 /// The letters as the API lists them.

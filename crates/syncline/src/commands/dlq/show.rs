@@ -70,7 +70,8 @@ fn shown(text: &str) -> String {
 fn dump(bytes: &[u8]) -> Vec<String> {
     let lines = bytes.chunks(DUMP_BYTES).enumerate().map(|(i, line)| {
         let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
-        let graphic = |&byte: &u8| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { '.' };
+        let graphic =
+            |&byte: &u8| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { '.' };
         let text: String = line.iter().map(graphic).collect();
         let width = 3 * DUMP_BYTES - 1;
         format!("{:08x}  {:<width$}  |{text}|", i * DUMP_BYTES, hex.join(" "))
