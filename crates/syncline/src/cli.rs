@@ -128,6 +128,7 @@ pub(crate) enum RowFormat {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "syncline query [OPTIONS] [FILE] <SQL>")]
 pub(crate) struct Query {
     /// The pipeline file (may be left out), then one SELECT over the kept views.
     #[arg(num_args = 1..=2, required = true, value_names = ["FILE", "SQL"])]
@@ -143,6 +144,7 @@ pub(crate) struct Query {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "syncline tap [OPTIONS] [FILE] <NAME>")]
 pub(crate) struct Tap {
     /// The pipeline file (may be left out), then the name of a source or view.
     #[arg(num_args = 1..=2, required = true, value_names = ["FILE", "NAME"])]

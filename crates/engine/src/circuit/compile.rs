@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, NullEquality, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::context::ExecutionProps;
@@ -36,6 +36,8 @@ pub(super) struct Compiler {
     /// The node that holds each table or view.
     pub(super) relations: HashMap<String, usize>,
     shared: HashMap<LogicalPlan, usize>,
+    /// Nodes that only choose columns: of which node, and which.
+    selections: HashMap<usize, (usize, Vec<usize>)>,
     runner: Arc<Runner>,
     props: ExecutionProps,
     /// The view that is being compiled, for reports.
@@ -48,10 +50,38 @@ impl Compiler {
             nodes: Vec::new(),
             relations: HashMap::new(),
             shared: HashMap::new(),
+            selections: HashMap::new(),
             runner,
             props: ExecutionProps::new(),
             view: String::new(),
         }
+    }
+
+    /// Leaves out the nodes from which nothing leads to a view, and returns the new numbers of
+    /// `views`. Tables stay, and stay first.
+    pub(super) fn prune(&mut self, tables: usize, views: &[usize]) -> Vec<usize> {
+        let mut is_needed = vec![false; self.nodes.len()];
+        is_needed[..tables].fill(true);
+        let mut open = views.to_vec();
+        while let Some(node) = open.pop() {
+            if !std::mem::replace(&mut is_needed[node], true) {
+                open.extend(&self.nodes[node].inputs);
+            }
+        }
+        let mut number = 0;
+        let numbers: Vec<usize> = is_needed
+            .iter()
+            .map(|&needed| {
+                number += usize::from(needed);
+                number.saturating_sub(1)
+            })
+            .collect();
+        let nodes = std::mem::take(&mut self.nodes).into_iter().zip(is_needed);
+        self.nodes = nodes.filter(|(_, needed)| *needed).map(|(node, _)| node).collect();
+        for node in &mut self.nodes {
+            node.inputs.iter_mut().for_each(|input| *input = numbers[*input]);
+        }
+        views.iter().map(|&view| numbers[view]).collect()
     }
 
     pub(super) fn add(&mut self, node: Node) -> usize {
@@ -159,7 +189,7 @@ impl Compiler {
         let columns: Vec<_> = columns.collect();
         let detail =
             schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
-        Ok(self.add_map(relation, None, Some(columns), schema, detail))
+        self.add_map(relation, None, Some(columns), schema, detail)
     }
 
     fn map(
@@ -180,7 +210,7 @@ impl Compiler {
             (Some(predicate), None) => format!("WHERE {predicate}"),
             (None, columns) => list(columns.unwrap_or_default()),
         };
-        Ok(self.add_map(node, predicate_physical, columns_physical, arrow_schema(plan), detail))
+        self.add_map(node, predicate_physical, columns_physical, arrow_schema(plan), detail)
     }
 
     fn add_map(
@@ -190,7 +220,8 @@ impl Compiler {
         columns: Option<Vec<Arc<dyn PhysicalExpr>>>,
         schema: SchemaRef,
         detail: String,
-    ) -> usize {
+    ) -> Result<usize> {
+        let (input, predicate, columns) = self.over_selection(input, predicate, columns)?;
         let label = match (&predicate, &columns) {
             (Some(_), None) => "filter",
             (None, Some(_)) => "project",
@@ -199,11 +230,54 @@ impl Compiler {
         let key =
             self.nodes[input].key.as_ref().and_then(|key| mapped_key(key, columns.as_deref()));
         let append_only = self.nodes[input].append_only;
+        let selection = match (&predicate, &columns) {
+            (None, Some(columns)) => {
+                columns.iter().map(|c| Some(c.downcast_ref::<Column>()?.index())).collect()
+            }
+            _ => None,
+        };
         let work = Map { view: self.view.clone(), predicate, columns, schema: schema.clone() };
         let node = self.operator(label, detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = key;
         self.nodes[node].append_only = append_only;
-        node
+        if let Some(selection) = selection {
+            self.selections.insert(node, (input, selection));
+        }
+        Ok(node)
+    }
+
+    /// What is computed over chosen columns, computed over the columns that they were chosen from.
+    #[allow(clippy::type_complexity)]
+    fn over_selection(
+        &self,
+        input: usize,
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+        columns: Option<Vec<Arc<dyn PhysicalExpr>>>,
+    ) -> Result<(usize, Option<Arc<dyn PhysicalExpr>>, Option<Vec<Arc<dyn PhysicalExpr>>>)> {
+        let Some((below, chosen)) = self.selections.get(&input) else {
+            return Ok((input, predicate, columns));
+        };
+        let fields = self.nodes[*below].schema.fields();
+        let moved = |expr: Arc<dyn PhysicalExpr>| {
+            let moved = expr.transform_up(|part| {
+                let Some(column) = part.downcast_ref::<Column>() else {
+                    return Ok(Transformed::no(part));
+                };
+                let from = chosen[column.index()];
+                let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(fields[from].name(), from));
+                Ok(Transformed::yes(column))
+            });
+            Ok::<_, syncline_change::Error>(moved.map_err(failed)?.data)
+        };
+        let all = || {
+            let all = chosen.iter().map(|&i| Arc::new(Column::new(fields[i].name(), i)) as _);
+            all.collect::<Vec<Arc<dyn PhysicalExpr>>>()
+        };
+        let columns = match columns {
+            Some(columns) => columns.into_iter().map(moved).collect::<Result<_>>()?,
+            None => all(),
+        };
+        Ok((*below, predicate.map(moved).transpose()?, Some(columns)))
     }
 
     fn aggregate(
@@ -349,13 +423,8 @@ impl Compiler {
                 .zip(schema.fields())
                 .map(|(i, field)| Arc::new(Column::new(field.name(), i)) as Arc<dyn PhysicalExpr>);
             let columns = Some(columns.collect());
-            return Ok(Ok(self.add_map(
-                node,
-                None,
-                columns,
-                schema,
-                "columns in order".to_owned(),
-            )));
+            let detail = "columns in order".to_owned();
+            return self.add_map(node, None, columns, schema, detail).map(Ok);
         }
         let node = self.operator(label, detail, Box::new(Join::new(spec)?), inputs, schema);
         self.nodes[node].key = key;
@@ -396,7 +465,7 @@ impl Compiler {
                 let columns = columns.map(|expr| self.physical(expr, projection.input.schema()));
                 let columns = columns.collect::<Result<Vec<_>>>()?;
                 let detail = list(&projection.expr);
-                Ok(Ok(self.add_map(input, None, Some(columns), arrow_schema(plan), detail)))
+                self.add_map(input, None, Some(columns), arrow_schema(plan), detail).map(Ok)
             }
             _ => Ok(Err("LIMIT over something without an order".to_owned())),
         }
@@ -457,7 +526,6 @@ impl Compiler {
             HashMap::new();
         let replaced = replaced
             .transform_up_with_subqueries(|node| {
-                use datafusion::common::tree_node::Transformed;
                 let LogicalPlan::TableScan(mut scan) = node else {
                     return Ok(Transformed::no(node));
                 };

@@ -123,6 +123,7 @@ impl Circuit {
             view_nodes[place] = node;
             infos[place] = Some(info(view, &compiler.nodes[node]));
         }
+        let view_nodes = compiler.prune(table_count, &view_nodes);
         Ok(Self {
             nodes: compiler.nodes,
             tables: (0..table_count).collect(),

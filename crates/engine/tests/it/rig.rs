@@ -16,22 +16,22 @@ use syncline_engine::{
 
 /// One row of the test table `t`: small domains, so that groups, keys and whole rows repeat.
 #[derive(Clone, Debug)]
-pub struct Row {
-    pub k: Option<i64>,
-    pub g: Option<String>,
-    pub v: Option<f64>,
-    pub n: Option<i64>,
-    pub ts: i64,
+pub(crate) struct Row {
+    pub(crate) k: Option<i64>,
+    pub(crate) g: Option<String>,
+    pub(crate) v: Option<f64>,
+    pub(crate) n: Option<i64>,
+    pub(crate) ts: i64,
 }
 
 #[derive(Clone, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     Add(Row),
     /// Take away one of the rows that are there.
     Remove(prop::sample::Index),
 }
 
-pub fn rows(rows: &[Row]) -> RecordBatch {
+pub(crate) fn rows(rows: &[Row]) -> RecordBatch {
     let columns: Vec<(&str, ArrayRef, bool)> = vec![
         ("k", Arc::new(rows.iter().map(|r| r.k).collect::<Int64Array>()), true),
         ("g", Arc::new(rows.iter().map(|r| r.g.clone()).collect::<StringArray>()), true),
@@ -91,21 +91,21 @@ fn any_story(deletions: bool) -> impl Strategy<Value = Story> {
 
 /// What kind of tables a case runs over.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting {
-    pub deletions: bool,
-    pub keyed: bool,
-    pub event_time: bool,
-    pub emit: Emit,
+pub(crate) struct Setting {
+    pub(crate) deletions: bool,
+    pub(crate) keyed: bool,
+    pub(crate) event_time: bool,
+    pub(crate) emit: Emit,
 }
 
 impl Setting {
-    pub const CHANGES: Self =
+    pub(crate) const CHANGES: Self =
         Self { deletions: true, keyed: false, event_time: false, emit: Emit::Changes };
-    pub const APPENDS: Self =
+    pub(crate) const APPENDS: Self =
         Self { deletions: false, keyed: false, event_time: false, emit: Emit::Changes };
-    pub const UPSERTS: Self =
+    pub(crate) const UPSERTS: Self =
         Self { deletions: true, keyed: true, event_time: false, emit: Emit::Changes };
-    pub const FINAL: Self =
+    pub(crate) const FINAL: Self =
         Self { deletions: false, keyed: false, event_time: true, emit: Emit::Final };
 }
 
@@ -121,7 +121,7 @@ fn tables(setting: Setting) -> Vec<TableDef> {
 }
 
 /// Runs `sql` (and `helpers`, views that it may read) over many random stories.
-pub fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) {
+pub(crate) fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) {
     let cases = std::env::var("SYNCLINE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
@@ -134,7 +134,7 @@ pub fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) {
     }
 }
 
-pub fn check(sql: &str) {
+pub(crate) fn check(sql: &str) {
     check_with(Setting::CHANGES, sql, &[]);
     check_with(Setting::APPENDS, sql, &[]);
     check_with(Setting::UPSERTS, sql, &[]);

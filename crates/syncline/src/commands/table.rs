@@ -137,10 +137,10 @@ mod tests {
         assert_eq!(
             table.lines(),
             [
-                "city             flights  share",
-                "───────────────  ───────  ─────",
-                "東京                  12    0.5",
-                "São Paulo           1204   NULL",
+                "city            flights  share",
+                "──────────────  ───────  ─────",
+                "東京                 12    0.5",
+                "São Paulo          1204   NULL",
                 "a\\nb\\u{1b}[31m        7   0.25",
             ]
         );

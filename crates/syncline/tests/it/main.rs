@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
-mod kill;
 mod dead_letters;
 mod folder;
 mod help;
+mod kill;
 mod live;
