@@ -121,13 +121,10 @@ impl<A: Array, F: Fn(&A, usize, &mut Vec<u8>) + Send + Sync> WriteValue for Colu
     }
 }
 
-fn column<A: Array + 'static>(
+fn column<A: Array + Clone + 'static>(
     array: &A,
     write: impl Fn(&A, usize, &mut Vec<u8>) + Send + Sync + 'static,
-) -> Box<dyn WriteValue>
-where
-    A: Clone,
-{
+) -> Box<dyn WriteValue> {
     Box::new(Column { array: array.clone(), write })
 }
 

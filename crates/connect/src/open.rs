@@ -46,10 +46,8 @@ pub fn open_source(
     env: &SourceEnv,
 ) -> Result<OpenSource> {
     let opened = match config {
-        SourceConfig::File(config) => {
-            file::source::open(name, config, schema, position, env)
-                .map(|(source, decode)| OpenSource { source, decode, ingest: None })
-        }
+        SourceConfig::File(config) => file::source::open(name, config, schema, position, env)
+            .map(|(source, decode)| OpenSource { source, decode, ingest: None }),
         SourceConfig::Http(config) => {
             let decode = JsonDecode::new(schema.clone(), &config.common.primary_key)?;
             http::source(config, schema, position.as_ref()).map(|(source, ingest)| OpenSource {

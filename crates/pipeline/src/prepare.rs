@@ -50,7 +50,8 @@ impl Prepared {
             let schema = resolve_schema(name, config, &pipeline.base_dir, pinned.as_deref());
             let schema = schema.map_err(|error| source_problem(&pipeline, name, error))?;
             lock.set_source(name, &schema);
-            tables.push(table(name, config, schema).map_err(|e| source_problem(&pipeline, name, e))?);
+            tables
+                .push(table(name, config, schema).map_err(|e| source_problem(&pipeline, name, e))?);
         }
         let views = view_defs(&pipeline);
         let mut prepared = Self { pipeline, tables, views, lock, found_lock };
@@ -139,7 +140,10 @@ fn table(name: &str, config: &SourceConfig, schema: SchemaRef) -> Result<TableDe
             if !matches!(data_type, DataType::Timestamp(_, _)) {
                 return Err(Error::config(format!("event time `{}` is no timestamp", time.column))
                     .detail(format!("it is {}", syncline_change::types::name(data_type)))
-                    .hint(format!("say `columns: {{{}: TIMESTAMP}}`, or name another column", time.column)));
+                    .hint(format!(
+                        "say `columns: {{{}: TIMESTAMP}}`, or name another column",
+                        time.column
+                    )));
             }
             Some(EventTime { column, lateness_us: time.lateness.as_micros() })
         }

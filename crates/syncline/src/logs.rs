@@ -32,7 +32,9 @@ pub(crate) fn start(format: LogFormat, verbose: u8) {
     let own = if verbose == 0 { "info" } else { "debug" };
     let filter = EnvFilter::try_from_env("SYNCLINE_LOG")
         .unwrap_or_else(|_| EnvFilter::new(level.replace("{0}", own)));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| crate::terminal::AboveStatus);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| crate::terminal::AboveStatus);
     match format {
         LogFormat::Text => builder
             .with_ansi(std::io::stderr().is_terminal())

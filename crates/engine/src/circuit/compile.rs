@@ -19,6 +19,7 @@ use datafusion::physical_expr::expressions::{Column, lit};
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
+use super::detail::{list, one, plain};
 use super::node::{Node, NodeKind, Work};
 use crate::batch::{Runner, empty_table, failed};
 use crate::functions::now;
@@ -206,8 +207,10 @@ impl Compiler {
             .transpose()?;
         let predicate_physical = predicate.map(physical).transpose()?;
         let detail = match (predicate, columns) {
-            (Some(predicate), Some(columns)) => format!("{} WHERE {predicate}", list(columns)),
-            (Some(predicate), None) => format!("WHERE {predicate}"),
+            (Some(predicate), Some(columns)) => {
+                format!("{} WHERE {}", list(columns), one(predicate))
+            }
+            (Some(predicate), None) => format!("WHERE {}", one(predicate)),
             (None, columns) => list(columns.unwrap_or_default()),
         };
         self.add_map(node, predicate_physical, columns_physical, arrow_schema(plan), detail)
@@ -264,7 +267,8 @@ impl Compiler {
                     return Ok(Transformed::no(part));
                 };
                 let from = chosen[column.index()];
-                let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(fields[from].name(), from));
+                let column: Arc<dyn PhysicalExpr> =
+                    Arc::new(Column::new(fields[from].name(), from));
                 Ok(Transformed::yes(column))
             });
             Ok::<_, syncline_change::Error>(moved.map_err(failed)?.data)
@@ -297,7 +301,7 @@ impl Compiler {
         for (expr, result) in aggregate.aggr_expr.iter().zip(results) {
             match self.call(expr, input_schema, result.data_type())? {
                 Some(call) if call.is_supported() => calls.push(call),
-                _ => return Ok(Err(format!("{expr} has no incremental form yet"))),
+                _ => return Ok(Err(format!("{} has no incremental form yet", one(expr)))),
             }
         }
         let keys = aggregate.group_expr.iter().map(|expr| self.physical(expr, input_schema));
@@ -491,7 +495,7 @@ impl Compiler {
         let schema = arrow_schema(&sort.input);
         let limit = fetch.map_or(String::new(), |fetch| format!(" LIMIT {fetch}"));
         let offset = if skip > 0 { format!(" OFFSET {skip}") } else { String::new() };
-        let order: Vec<String> = sort.expr.iter().map(|term| term.to_string()).collect();
+        let order: Vec<String> = sort.expr.iter().map(|term| plain(&term.to_string())).collect();
         let detail = format!("ORDER BY {}{limit}{offset}", order.join(", "));
         let name = format!("top ({detail})");
         let bounds = (skip, fetch.unwrap_or(usize::MAX));
@@ -551,7 +555,7 @@ impl Compiler {
             .data;
         let schema = arrow_schema(plan);
         let work = Recompute::new(self.runner.clone(), replaced, tables, schema.clone())?;
-        let detail = plan.display().to_string();
+        let detail = plain(&plan.display().to_string());
         let node = self.operator("recompute", detail, Box::new(work), inputs, schema);
         self.nodes[node].recompute = Some(reason);
         Ok(node)
@@ -571,7 +575,7 @@ impl Compiler {
         self.add(Node {
             kind: NodeKind::Operator,
             label: label.to_owned(),
-            detail: self.plain(&detail),
+            detail,
             name: None,
             recompute: None,
             work: Work::Operator(work),
@@ -582,15 +586,6 @@ impl Compiler {
             tables,
             stats: Default::default(),
         })
-    }
-
-    /// What DataFusion prints, shortened to what people wrote.
-    fn plain(&self, detail: &str) -> String {
-        let mut text = detail.replace("Int64(1)", "*").replace("Boolean(true)", "true");
-        for (from, to) in [("Utf8(\"", "'"), ("\")", "'")] {
-            text = text.replace(from, to);
-        }
-        text
     }
 
     fn physical(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
@@ -645,13 +640,9 @@ fn arrow_schema(plan: &LogicalPlan) -> SchemaRef {
     Arc::new(plan.schema().as_arrow().clone())
 }
 
-fn list(exprs: &[Expr]) -> String {
-    exprs.iter().map(|expr| expr.to_string()).collect::<Vec<_>>().join(", ")
-}
-
 fn join_detail(join: &JoinPlan) -> String {
-    let on = join.on.iter().map(|(l, r)| format!("{l} = {r}"));
-    let all: Vec<String> = on.chain(join.filter.iter().map(|only| only.to_string())).collect();
+    let on = join.on.iter().map(|(l, r)| format!("{} = {}", one(l), one(r)));
+    let all: Vec<String> = on.chain(join.filter.iter().map(one)).collect();
     if all.is_empty() { "every row with every other".to_owned() } else { all.join(" AND ") }
 }
 

@@ -1,6 +1,7 @@
 //! The circuit: operators wired up so that changes of tables become changes of views.
 
 mod compile;
+mod detail;
 mod explain;
 mod node;
 
@@ -170,8 +171,7 @@ impl Circuit {
                 table.finish();
             }
         }
-        for i in 0..self.nodes.len() {
-            let node = &mut self.nodes[i];
+        for (i, node) in self.nodes.iter_mut().enumerate() {
             let mut epoch = Epoch {
                 number,
                 time_us,

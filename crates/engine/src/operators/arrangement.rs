@@ -9,10 +9,13 @@ use syncline_change::row;
 use super::accumulate::change_count;
 use super::negative;
 
+/// Encoded rows to how often each is there.
+type Counts = BTreeMap<Box<[u8]>, i64>;
+
 /// Encoded rows and how often each is there, by key. The rows of a key come in their own order.
 #[derive(Default)]
 pub(crate) struct Arrangement {
-    keys: HashTable<(Box<[u8]>, BTreeMap<Box<[u8]>, i64>)>,
+    keys: HashTable<(Box<[u8]>, Counts)>,
     rows: usize,
 }
 
@@ -34,7 +37,7 @@ impl Arrangement {
         let mut entry = match entry {
             hashbrown::hash_table::Entry::Occupied(entry) => entry,
             hashbrown::hash_table::Entry::Vacant(entry) => {
-                entry.insert((key.into(), BTreeMap::new()))
+                entry.insert((key.into(), Counts::new()))
             }
         };
         let rows = &mut entry.get_mut().1;

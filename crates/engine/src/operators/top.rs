@@ -14,6 +14,9 @@ use syncline_change::{Batch, Error, Result};
 use super::map::evaluate;
 use super::{Epoch, Operator, negative};
 
+/// Encoded sort key to encoded row and how often it is there.
+type Sorted = BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>;
+
 /// One ORDER BY term.
 pub(crate) struct SortTerm {
     pub(crate) expr: Arc<dyn PhysicalExpr>,
@@ -28,8 +31,7 @@ pub(crate) struct Top {
     codec: RowCodec,
     skip: usize,
     fetch: usize,
-    /// Encoded sort key to encoded row and how often it is there.
-    rows: BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>,
+    rows: Sorted,
     shown: BTreeMap<Box<[u8]>, i64>,
     name: String,
 }

@@ -218,7 +218,7 @@ fn show(rows: &RecordBatch) -> String {
 fn same_bits(a: &RecordBatch, b: &RecordBatch) -> bool {
     let codec = syncline_change::row::RowCodec::new(a.schema()).unwrap();
     let encode = |rows: &RecordBatch| -> Vec<Vec<u8>> {
-        let encoded = codec.encode_batch(&rows).unwrap();
+        let encoded = codec.encode_batch(rows).unwrap();
         encoded.iter().map(|row| row.data().to_vec()).collect()
     };
     a.num_rows() == b.num_rows() && encode(a) == encode(b)

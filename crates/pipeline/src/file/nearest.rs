@@ -1,10 +1,7 @@
 //! What somebody meant who wrote something else.
 
 /// The one of `names` that `written` is most likely a misspelling of.
-pub fn nearest<'a>(
-    written: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = folded(written);
     if written.is_empty() {
         return None;

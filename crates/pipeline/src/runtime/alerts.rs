@@ -115,7 +115,10 @@ impl Alerts {
                 let notice =
                     Notice { alert: alert.name.clone(), fired: event.fired, row: event.row, at_us };
                 if self.notices.try_send(notice).is_err() {
-                    tracing::error!(alert = alert.name, "too many notices wait: this one is dropped");
+                    tracing::error!(
+                        alert = alert.name,
+                        "too many notices wait: this one is dropped"
+                    );
                 }
             }
         }
@@ -129,7 +132,11 @@ impl Alerts {
             AlertStatus {
                 name: alert.name.clone(),
                 view: alert.view,
-                active: firing.active.values().map(|(row, _, since)| (row.clone(), *since)).collect(),
+                active: firing
+                    .active
+                    .values()
+                    .map(|(row, _, since)| (row.clone(), *since))
+                    .collect(),
                 history: firing.history.iter().rev().cloned().collect(),
             }
         });
@@ -189,9 +196,11 @@ impl Alert {
                 events.push(AlertEvent { at_us, fired: true, row: object });
             }
         }
-        events.extend(
-            gone.into_values().map(|(object, _)| AlertEvent { at_us, fired: false, row: object }),
-        );
+        events.extend(gone.into_values().map(|(object, _)| AlertEvent {
+            at_us,
+            fired: false,
+            row: object,
+        }));
         for event in &events {
             firing.history.push_back(event.clone());
             if firing.history.len() > HISTORY_MAX {

@@ -3,8 +3,8 @@
 //! Labels are names from the pipeline file and fixed words, never anything from a row.
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
-    CounterVec, Opts, Registry, TextEncoder,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use syncline_change::{Error, Result};
 
@@ -44,8 +44,8 @@ pub struct Metrics {
 impl Metrics {
     pub(super) fn new(pipeline: &str) -> Result<Self> {
         let labels = [("pipeline".to_owned(), pipeline.to_owned())].into_iter().collect();
-        let registry = Registry::new_custom(Some("syncline".to_owned()), Some(labels))
-            .map_err(defect)?;
+        let registry =
+            Registry::new_custom(Some("syncline".to_owned()), Some(labels)).map_err(defect)?;
         let make = Maker { registry: &registry };
         let metrics = Self {
             source_records: make.counters("source_records_total", "Rows taken from a source.", &["source"])?,
@@ -70,9 +70,14 @@ impl Metrics {
             dead_letters: make.counters("dead_letters_total", "Rows that became dead letters.", &["source", "stage", "error_type"])?,
             registry: registry.clone(),
         };
-        make.histogram("checkpoint_duration_seconds", "Time to take a checkpoint.", &LATENCY_BUCKETS)?;
+        make.histogram(
+            "checkpoint_duration_seconds",
+            "Time to take a checkpoint.",
+            &LATENCY_BUCKETS,
+        )?;
         make.counters("verify_epochs_total", "Epochs that were verified, by result.", &["result"])?;
-        let info = make.int_gauges("build_info", "The version of Syncline, as a label.", &["version"])?;
+        let info =
+            make.int_gauges("build_info", "The version of Syncline, as a label.", &["version"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
     }

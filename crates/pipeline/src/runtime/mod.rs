@@ -84,7 +84,8 @@ impl Running {
         let plans = dir.path().join("plans.json");
         let (same_views, changed_views) = compare_plans(&prepared, &circuit, &plans)?;
         let opened = Opened::new(&dir, &prepared)?;
-        let shared = Arc::new(Shared::new(&prepared, &circuit, dir.clone(), workers, opened.letters)?);
+        let shared =
+            Arc::new(Shared::new(&prepared, &circuit, dir.clone(), workers, opened.letters)?);
         for id in &opened.retried {
             shared.finish_retry(id)?;
         }
@@ -256,15 +257,18 @@ fn open_sinks(
     for (name, config) in &prepared.pipeline.spec.sinks {
         let from = &config.common().from;
         let progress = progress::read(dir, name)?;
-        let sink = open_sink(name, config, &prepared.pipeline.base_dir, &prepared.pipeline.spec.name)?;
-        let relation = prepared
-            .relation(from)
-            .ok_or_else(|| Error::bug(format!("sink `{name}` reads `{from}`, which is not there")))?;
+        let sink =
+            open_sink(name, config, &prepared.pipeline.base_dir, &prepared.pipeline.spec.name)?;
+        let relation = prepared.relation(from).ok_or_else(|| {
+            Error::bug(format!("sink `{name}` reads `{from}`, which is not there"))
+        })?;
         let is_changes = sink.delivery() == syncline_change::sink::Delivery::Changes;
         if is_changes && progress.is_some() && changed_views.contains(from) {
-            return Err(Error::conflict(format!("sink `{name}` holds changes of another `{from}`"))
-                .detail(format!("view `{from}` means something else than when the sink wrote"))
-                .hint("put the view back, or start anew with another --data-dir"));
+            return Err(Error::conflict(format!(
+                "sink `{name}` holds changes of another `{from}`"
+            ))
+            .detail(format!("view `{from}` means something else than when the sink wrote"))
+            .hint("put the view back, or start anew with another --data-dir"));
         }
         sinks.push(sinks::OpenSink::new(name, config, sink, relation, progress, circuit, prepared));
     }

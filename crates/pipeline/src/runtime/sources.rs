@@ -253,16 +253,23 @@ async fn take_retries(
 }
 
 fn retried(decoders: &Decoders, shared: &Shared, request: RetryRequest) -> Result<Arrival> {
-    let letter = shared.letters.get(&request.id)?.ok_or_else(|| {
-        Error::config(format!("there is no dead letter {}", request.id))
-    })?;
+    let letter = shared
+        .letters
+        .get(&request.id)?
+        .ok_or_else(|| Error::config(format!("there is no dead letter {}", request.id)))?;
     if letter.state != State::Open {
-        return Err(Error::config(format!("dead letter {} is {:?} already", letter.id, letter.state)));
+        return Err(Error::config(format!(
+            "dead letter {} is {:?} already",
+            letter.id, letter.state
+        )));
     }
     let found = decoders.iter().find(|(name, ..)| *name == letter.source);
     let Some((name, number, schema, decode)) = found else {
-        return Err(Error::unsupported(format!("its source `{}` is no source of this pipeline", letter.source))
-            .hint("mend what refused it, and let the rows come again from where they came"));
+        return Err(Error::unsupported(format!(
+            "its source `{}` is no source of this pipeline",
+            letter.source
+        ))
+        .hint("mend what refused it, and let the rows come again from where they came"));
     };
     let bytes = request.text.unwrap_or(letter.rejected.bytes);
     let decoded = match letter.stage {

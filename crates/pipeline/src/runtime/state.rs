@@ -59,8 +59,18 @@ pub enum SinkState {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The changes of a kept view or of a source in an epoch.
-    Changes { relation: String, epoch: u64, total: usize, changes: Arc<Vec<Batch>> },
-    Alert { name: String, fired: bool, row: serde_json::Value, at_us: i64 },
+    Changes {
+        relation: String,
+        epoch: u64,
+        total: usize,
+        changes: Arc<Vec<Batch>>,
+    },
+    Alert {
+        name: String,
+        fired: bool,
+        row: serde_json::Value,
+        at_us: i64,
+    },
     DeadLetter(Box<DeadLetter>),
     /// New figures.
     Stats,
@@ -170,7 +180,8 @@ impl Shared {
             complete: false,
             last_nanos: clock::stopwatch_nanos(),
         };
-        let sink = SinkStatus { state: SinkState::Running, error: None, rows: 0, epoch: 0, pending: 0 };
+        let sink =
+            SinkStatus { state: SinkState::Running, error: None, rows: 0, epoch: 0, pending: 0 };
         let records = epochs::records(&dir)?;
         Ok(Self {
             letters,
@@ -292,7 +303,9 @@ impl Shared {
         let live = self.live();
         let mut troubles = Vec::new();
         match live.state {
-            RunState::Starting => troubles.push("the state is being made anew from the journal".to_owned()),
+            RunState::Starting => {
+                troubles.push("the state is being made anew from the journal".to_owned())
+            }
             RunState::Failed => troubles.push(format!(
                 "the pipeline has failed: {}",
                 live.failure.as_deref().unwrap_or("see the log")
@@ -420,10 +433,15 @@ impl Shared {
         let stats = circuit.stats();
         for (i, (now, before)) in stats.iter().zip(&live.operators).enumerate() {
             let label = [format!("n{i}")];
-            metrics.operator_busy.with_label_values(&label)
+            metrics
+                .operator_busy
+                .with_label_values(&label)
                 .inc_by((now.busy_nanos - before.busy_nanos) as f64 / 1e9);
             metrics.operator_rows_in.with_label_values(&label).inc_by(now.rows_in - before.rows_in);
-            metrics.operator_rows_out.with_label_values(&label).inc_by(now.rows_out - before.rows_out);
+            metrics
+                .operator_rows_out
+                .with_label_values(&label)
+                .inc_by(now.rows_out - before.rows_out);
         }
         live.operators = stats;
         for (table, name) in self.names.iter().enumerate() {
@@ -536,7 +554,10 @@ impl Shared {
     }
 
     /// What the epoch log says of an epoch's views; asked for in the order of epochs.
-    pub(super) fn recorded_views(&self, epoch: u64) -> Result<Option<BTreeMap<String, ViewRecord>>> {
+    pub(super) fn recorded_views(
+        &self,
+        epoch: u64,
+    ) -> Result<Option<BTreeMap<String, ViewRecord>>> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(records) = records.as_mut() else { return Ok(None) };
         for record in records {

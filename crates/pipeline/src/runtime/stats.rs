@@ -11,9 +11,7 @@ use syncline_engine::NodeStats;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::state::{
-    Event, LATENCY_WINDOW_NANOS, Live, RunState, Shared, SinkState, SourceState,
-};
+use super::state::{Event, LATENCY_WINDOW_NANOS, Live, RunState, Shared, SinkState, SourceState};
 use crate::clock;
 
 /// How often figures are taken.
@@ -243,31 +241,44 @@ impl Shared {
             journal_bytes: self.journal_bytes(),
             state_bytes: sizes.iter().flatten().map(|(_, bytes)| *bytes as u64).sum(),
             resident_bytes: resident_bytes(),
-            sources: live.sources.iter().enumerate().map(|(i, (name, source))| {
-                let stats = SourceStats {
-                    state: source_word(source.state),
-                    error: source.error.clone(),
-                    rows_total: source.rows,
-                    rows_per_s: rate(&|sample| sample.sources.get(i).copied().unwrap_or(0)),
-                    rejected_total: source.rejected,
-                    watermark: source.watermark_us.and_then(instant),
-                };
-                (name.clone(), stats)
-            }).collect(),
+            sources: live
+                .sources
+                .iter()
+                .enumerate()
+                .map(|(i, (name, source))| {
+                    let stats = SourceStats {
+                        state: source_word(source.state),
+                        error: source.error.clone(),
+                        rows_total: source.rows,
+                        rows_per_s: rate(&|sample| sample.sources.get(i).copied().unwrap_or(0)),
+                        rejected_total: source.rejected,
+                        watermark: source.watermark_us.and_then(instant),
+                    };
+                    (name.clone(), stats)
+                })
+                .collect(),
             operators: (0..live.operators.len()).map(|i| (format!("n{i}"), operator(i))).collect(),
             views: views.collect(),
-            sinks: live.sinks.iter().map(|(name, sink)| {
-                let stats = SinkStats {
-                    state: sink_word(sink.state),
-                    error: sink.error.clone(),
-                    rows_total: sink.rows,
-                    pending_epochs: sink.pending,
-                    epoch: sink.epoch,
-                };
-                (name.clone(), stats)
-            }).collect(),
-            alerts: self.alerts.active().into_iter()
-                .map(|(name, active)| (name, AlertStats { active })).collect(),
+            sinks: live
+                .sinks
+                .iter()
+                .map(|(name, sink)| {
+                    let stats = SinkStats {
+                        state: sink_word(sink.state),
+                        error: sink.error.clone(),
+                        rows_total: sink.rows,
+                        pending_epochs: sink.pending,
+                        epoch: sink.epoch,
+                    };
+                    (name.clone(), stats)
+                })
+                .collect(),
+            alerts: self
+                .alerts
+                .active()
+                .into_iter()
+                .map(|(name, active)| (name, AlertStats { active }))
+                .collect(),
         }
     }
 

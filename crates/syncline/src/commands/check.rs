@@ -85,9 +85,10 @@ fn as_json(graph: &Graph, changes: &[String]) -> serde_json::Value {
             "append_only": node.append_only,
         })
     });
-    let edges = graph.edges.iter().map(|(from, to)| {
-        json!({"from": format!("n{from}"), "to": format!("n{to}")})
-    });
+    let edges = graph
+        .edges
+        .iter()
+        .map(|(from, to)| json!({"from": format!("n{from}"), "to": format!("n{to}")}));
     json!({
         "nodes": nodes.collect::<Vec<_>>(),
         "edges": edges.collect::<Vec<_>>(),

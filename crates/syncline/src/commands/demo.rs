@@ -46,11 +46,15 @@ pub(super) fn demo(arguments: &cli::Demo) -> Result<ExitCode, Failure> {
     let dir = arguments.dir.display();
     terminal::note(format_args!("demo:    New York's flights in February 2013, in {dir}"));
     if !arguments.once {
-        terminal::note("         watch the page: the blizzard comes on 8 February, after 40 seconds");
+        terminal::note(
+            "         watch the page: the blizzard comes on 8 February, after 40 seconds",
+        );
     }
     let options = RunOptions { once: arguments.once, ..Default::default() };
     let done = run::carry_out(prepared, &options, (!arguments.once).then_some(arguments.listen))?;
-    terminal::note(format_args!("next:    cd {dir} && syncline query \"SELECT * FROM delay_by_airport\""));
+    terminal::note(format_args!(
+        "next:    cd {dir} && syncline query \"SELECT * FROM delay_by_airport\""
+    ));
     Ok(done)
 }
 

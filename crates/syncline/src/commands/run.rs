@@ -35,7 +35,10 @@ pub(super) fn run(arguments: cli::Run) -> Result<ExitCode, Failure> {
 }
 
 /// Where to serve, if at all. A run that only processes what is there serves nothing by default.
-fn listen_address(arguments: &cli::Run, prepared: &Prepared) -> Result<Option<SocketAddr>, Failure> {
+fn listen_address(
+    arguments: &cli::Run,
+    prepared: &Prepared,
+) -> Result<Option<SocketAddr>, Failure> {
     if arguments.no_listen {
         return Ok(None);
     }
@@ -87,10 +90,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-async fn watch(
-    mut running: Running,
-    listener: Option<TcpListener>,
-) -> Result<ExitCode, Failure> {
+async fn watch(mut running: Running, listener: Option<TcpListener>) -> Result<ExitCode, Failure> {
     let shared = running.shared().clone();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut server = None;
@@ -187,8 +187,7 @@ fn summary(shared: &Arc<Shared>) -> String {
     let rows: u64 = shared.sources().values().map(|source| source.rows).sum();
     let letters: u64 = shared.letters.counts().values().map(|count| count.open).sum();
     let seconds = shared.uptime_nanos() as f64 / 1e9;
-    let mut text =
-        format!("done:    {rows} rows in {} epochs, {seconds:.2} s", shared.epoch());
+    let mut text = format!("done:    {rows} rows in {} epochs, {seconds:.2} s", shared.epoch());
     if letters > 0 {
         text.push_str(&format!("; {letters} dead letters (`syncline dlq ls` shows them)"));
     }

@@ -159,10 +159,10 @@ pub(super) async fn alerts(State(server): State<Arc<Server>>) -> Answer<Alerts> 
     let alerts = server.read(move |shared| {
         let status = shared.alerts().status().into_iter().filter_map(|status| {
             let info = infos.iter().find(|info| info.name == status.name)?.clone();
-            let active = status.active.into_iter().map(|(row, since_us)| ActiveRow {
-                row: values(row),
-                since_ms: since_us / 1_000,
-            });
+            let active = status
+                .active
+                .into_iter()
+                .map(|(row, since_us)| ActiveRow { row: values(row), since_ms: since_us / 1_000 });
             let history = status.history.into_iter().map(|event| AlertEvent {
                 at_ms: event.at_us / 1_000,
                 event: event_word(event.fired).to_owned(),
@@ -188,7 +188,9 @@ pub(super) fn event_word(fired: bool) -> &'static str {
 /// The values of a row that stands as an object, in the order of its columns.
 pub(super) fn values(row: Value) -> Value {
     match row {
-        Value::Object(columns) => Value::Array(columns.into_iter().map(|(_, value)| value).collect()),
+        Value::Object(columns) => {
+            Value::Array(columns.into_iter().map(|(_, value)| value).collect())
+        }
         other => other,
     }
 }

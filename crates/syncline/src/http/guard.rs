@@ -82,7 +82,8 @@ pub(super) async fn admit(
 /// A path that is there, but not for this method.
 pub(super) async fn wrong_method(method: Method) -> Refusal {
     let message = format!("this path does not take {method}");
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).hint("/api/openapi.json describes the API")
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
+        .hint("/api/openapi.json describes the API")
 }
 
 /// What the request calls this server, with its port.
@@ -138,10 +139,17 @@ mod tests {
         for host in ["localhost", "LOCALHOST:7373", "a.localhost:1", "127.0.0.1", "[::1]:7373"] {
             assert!(is_local_name(host), "{host}");
         }
-        for host in
-            ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example",
-             "[::1", "[x]", "", "localhost:x", "127.0.0.1:1:2"]
-        {
+        for host in [
+            "evil.example",
+            "evil.example:80",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "[::1",
+            "[x]",
+            "",
+            "localhost:x",
+            "127.0.0.1:1:2",
+        ] {
             assert!(!is_local_name(host), "{host}");
         }
     }

@@ -277,7 +277,10 @@ pub(super) async fn retry_dead_letter(
         }
         if letter.stage == Stage::Sink {
             return Err(Refusal::new(StatusCode::CONFLICT, format!("dead letter {id} is output"))
-                .detail(format!("sink `{}` could not deliver it; no source can read it", letter.source))
+                .detail(format!(
+                    "sink `{}` could not deliver it; no source can read it",
+                    letter.source
+                ))
                 .hint("mend what refused it, and let the rows come again from where they came"));
         }
         let request = RetryRequest { id, text: text.map(String::into_bytes) };

@@ -53,7 +53,7 @@ static TEXT: LazyLock<Result<String, String>> =
     get,
     path = "/api/openapi.json",
     responses(
-        (status = 200, description = "An OpenAPI 3.1 document", body = figures::Document,
+        (status = 200, description = "An OpenAPI 3.1 document", body = Object,
             example = json!({"openapi": "3.1.0", "info": {"title": "Syncline", "version": "0.1.0"}, "paths": {}})),
         (status = "default", description = "It could not be told", body = Problem)
     )

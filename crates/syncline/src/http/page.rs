@@ -50,11 +50,8 @@ pub(super) async fn page(method: Method, uri: Uri) -> Response {
     let Some(content) = find(path).filter(|_| is_read) else {
         return missing(&uri).into_response();
     };
-    let cache = if path.starts_with(HASHED) {
-        "public, max-age=31536000, immutable"
-    } else {
-        "no-cache"
-    };
+    let cache =
+        if path.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let headers = [(header::CONTENT_TYPE, content_type(path)), (header::CACHE_CONTROL, cache)];
     (headers, content.into_owned()).into_response()
 }

@@ -26,9 +26,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Path(name) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| Refusal::bad_request("the path has no name in it").detail(error.body_text()))?;
+        let Path(name) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|error| {
+                Refusal::bad_request("the path has no name in it").detail(error.body_text())
+            })?;
         Ok(Self(name))
     }
 }
@@ -40,9 +41,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Query(parameters) = Query::<T>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| Refusal::bad_request("the parameters are wrong").detail(error.body_text()))?;
+        let Query(parameters) =
+            Query::<T>::from_request_parts(parts, state).await.map_err(|error| {
+                Refusal::bad_request("the parameters are wrong").detail(error.body_text())
+            })?;
         Ok(Self(parameters))
     }
 }

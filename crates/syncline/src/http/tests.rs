@@ -34,7 +34,8 @@ fn the_pipeline_is_described() {
     );
     let nodes = pipeline["graph"]["nodes"].as_array().unwrap();
     let find = |kind: &str, name: &str| {
-        nodes.iter().find(|node| node["kind"] == kind && node["name"] == name).unwrap()["id"].clone()
+        nodes.iter().find(|node| node["kind"] == kind && node["name"] == name).unwrap()["id"]
+            .clone()
     };
     let into_sink = json!({"from": find("view", "unkept"), "to": find("sink", "out")});
     assert!(pipeline["graph"]["edges"].as_array().unwrap().contains(&into_sink));
@@ -48,9 +49,11 @@ fn the_pipeline_is_described() {
 
 #[test]
 fn what_was_filled_in_is_not_shown() {
-    let text = fixture::PIPELINE.replace("amount > 1000", "customer <> '${TOKEN}' AND amount > 1000");
+    let text =
+        fixture::PIPELINE.replace("amount > 1000", "customer <> '${TOKEN}' AND amount > 1000");
     let fixture = Fixture::of(&text);
-    for path in ["/api/v1/pipeline", "/api/v1/plan", "/api/v1/alerts", "/api/v1/stats", "/metrics"] {
+    for path in ["/api/v1/pipeline", "/api/v1/plan", "/api/v1/alerts", "/api/v1/stats", "/metrics"]
+    {
         let (status, text) = fixture.get_text(path);
         assert_eq!(status, 200, "{path}");
         assert!(!text.contains(fixture::SECRET), "{path}: {text}");
@@ -96,7 +99,9 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut promtool) = promtool else {
-        eprintln!("\n*** SKIPPED: the metrics are not checked, because there is no promtool. ***\n");
+        eprintln!(
+            "\n*** SKIPPED: the metrics are not checked, because there is no promtool. ***\n"
+        );
         return;
     };
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

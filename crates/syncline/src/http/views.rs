@@ -15,10 +15,10 @@ use syncline_connect::encode::csv;
 use syncline_engine::Content;
 use utoipa::{IntoParams, ToSchema};
 
+use super::Server;
 use super::answer::{Answer, Problem, Refusal};
 use super::description::{Column, columns};
 use super::request::{Name, Parameters, check_limit};
-use super::Server;
 
 /// The most rows in one answer.
 const PAGE_ROWS_MAX: usize = 10_000;

@@ -61,7 +61,8 @@ fn write_input(dir: &Path) {
     for id in 0..4_000 {
         writeln!(text, r#"{{"op":"c","after":{{"id":{id},"n":1}}}}"#).unwrap();
         if id % 3 == 0 {
-            let (before, after) = (format!(r#"{{"id":{id},"n":1}}"#), format!(r#"{{"id":{id},"n":2}}"#));
+            let (before, after) =
+                (format!(r#"{{"id":{id},"n":1}}"#), format!(r#"{{"id":{id},"n":2}}"#));
             writeln!(text, r#"{{"op":"u","before":{before},"after":{after}}}"#).unwrap();
         }
         if id % 5 == 0 {
@@ -144,7 +145,7 @@ fn nothing_is_lost_and_nothing_comes_twice() {
 
     let kills = std::env::var("SYNCLINE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let seed = u64::from(std::process::id()) << 20 | 1;
-    println!("{kills} kills, seed {seed}");
+    eprintln!("{kills} kills, seed {seed}");
     let mut random = Random(seed);
     let mut killed = 0;
     while killed < kills {
@@ -171,7 +172,8 @@ fn nothing_is_lost_and_nothing_comes_twice() {
 }
 
 fn compare(calm: &Path, wild: &Path) {
-    let read = |dir: &Path, name: &str| std::fs::read_to_string(dir.join("out").join(name)).unwrap();
+    let read =
+        |dir: &Path, name: &str| std::fs::read_to_string(dir.join("out").join(name)).unwrap();
     assert_eq!(read(calm, "totals.csv"), read(wild, "totals.csv"));
     let path = |dir: &Path, name: &str| dir.join("out").join(name);
     assert_eq!(appended(&path(calm, "large.json")), appended(&path(wild, "large.json")));

@@ -54,7 +54,8 @@ pub(super) fn bench(command: cli::Bench) -> Result<ExitCode, Failure> {
         ));
     }
     for (name, sql) in chosen {
-        let result = measure(&arguments, name, sql).map_err(|e| e.within(format!("query {name}")))?;
+        let result =
+            measure(&arguments, name, sql).map_err(|e| e.within(format!("query {name}")))?;
         result.print(arguments.json);
     }
     Ok(ExitCode::SUCCESS)
@@ -113,11 +114,7 @@ impl Measured {
     }
 }
 
-fn measure(
-    arguments: &cli::Nexmark,
-    query: &'static str,
-    sql: &str,
-) -> Result<Measured, Error> {
+fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<Measured, Error> {
     let workers = arguments
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -132,8 +129,7 @@ fn measure(
         event_time: None,
         deletes: false,
     });
-    let view =
-        ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: Emit::Changes };
+    let view = ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: Emit::Changes };
     let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0 };
     let mut circuit = Circuit::new(tables.to_vec(), &[view], options).map_err(first)?;
     // Tables that the query does not read are not read from disk either.

@@ -177,10 +177,12 @@ fn graph_of(circuit: &Circuit, sinks: &[Sink], shown: impl Fn(&str) -> String) -
         });
     }
     let edges = circuit.edges.iter();
-    let mut edges: Vec<Edge> = edges.map(|(from, to)| edge(format!("n{from}"), format!("n{to}"))).collect();
+    let mut edges: Vec<Edge> =
+        edges.map(|(from, to)| edge(format!("n{from}"), format!("n{to}"))).collect();
     for (i, sink) in sinks.iter().enumerate() {
         let feeds = |node: &&Node| {
-            matches!(node.kind.as_str(), "view" | "source") && node.name.as_deref() == Some(&sink.from)
+            matches!(node.kind.as_str(), "view" | "source")
+                && node.name.as_deref() == Some(&sink.from)
         };
         edges.extend(nodes.iter().find(feeds).map(|node| edge(node.id.clone(), format!("s{i}"))));
         nodes.push(Node {

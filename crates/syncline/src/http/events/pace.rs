@@ -99,9 +99,7 @@ impl ViewChanges {
         match json::arrays(told.rows()) {
             Ok(rows) => {
                 let changes = rows.into_iter().enumerate();
-                self.changes.extend(
-                    changes.map(|(i, row)| Change { weight: told.weight(i), row }),
-                );
+                self.changes.extend(changes.map(|(i, row)| Change { weight: told.weight(i), row }));
             }
             // Whoever reads the view hears why; here it is enough to say that something is missing.
             Err(_) => self.truncated = true,

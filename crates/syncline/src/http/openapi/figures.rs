@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use utoipa::ToSchema;
 
 /// All figures at one moment.
@@ -104,13 +103,4 @@ struct Point {
     p99_ms: Option<f64>,
     error_rate: f64,
     watermark_lag_s: Option<f64>,
-}
-
-/// An OpenAPI document.
-#[derive(ToSchema)]
-pub(in crate::http) struct Document {
-    openapi: String,
-    
-    info: Value,
-    paths: Value,
 }

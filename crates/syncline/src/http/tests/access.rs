@@ -6,7 +6,9 @@ use super::fixture::Fixture;
 fn other_host_names_are_not_answered() {
     let fixture = Fixture::start();
     let ask = |host: &str| {
-        fixture.raw(&format!("GET /api/v1/stats HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
+        fixture.raw(&format!(
+            "GET /api/v1/stats HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+        ))
     };
     for host in ["localhost:7373", "127.0.0.1", "[::1]:80", "page.localhost"] {
         assert_eq!(ask(host).0, 200, "{host}");
@@ -76,9 +78,11 @@ fn the_page_is_served_with_its_policy() {
 #[test]
 fn there_is_no_way_out_of_the_page() {
     let fixture = Fixture::start();
-    for path in ["/../Cargo.toml", "/%2e%2e/Cargo.toml", "//etc/passwd", "/assets/", "/page/../index.html"] {
-        let (status, answer) =
-            fixture.raw(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"));
+    for path in
+        ["/../Cargo.toml", "/%2e%2e/Cargo.toml", "//etc/passwd", "/assets/", "/page/../index.html"]
+    {
+        let (status, answer) = fixture
+            .raw(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"));
         assert_eq!(status, 404, "{path}: {answer}");
         assert!(answer.contains("{\"error\":"), "{path}: {answer}");
     }

@@ -31,7 +31,10 @@ fn every_way_to_call_has_an_example_that_fits_its_schema() {
     let mut ids = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{path}: the id repeats");
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap()),
+                "{path}: the id repeats"
+            );
             assert!(operation["summary"].is_string() || operation["description"].is_string());
             let responses = &operation["responses"];
             assert!(responses["default"].is_object(), "{method} {path} does not tell of errors");

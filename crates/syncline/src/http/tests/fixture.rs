@@ -99,14 +99,24 @@ impl Fixture {
             .timeout_global(Some(PATIENCE));
         let agent = config.build().into();
         let text = text.to_owned();
-        Self { runtime, running: Some(running), server, shared, address, agent, text, dir: Some(dir) }
+        Self {
+            runtime,
+            running: Some(running),
+            server,
+            shared,
+            address,
+            agent,
+            text,
+            dir: Some(dir),
+        }
     }
 
     /// The same pipeline again, over what it left on disk.
     pub(super) fn restart(mut self) -> Self {
-        self.stop();
-        let dir = self.dir.take().unwrap();
-        Self::run(&self.text, dir)
+        let (text, dir) = (self.text.clone(), self.dir.take().unwrap());
+        // Nobody may hold the data directory any more.
+        drop(self);
+        Self::run(&text, dir)
     }
 
     /// Stops the server, then the pipeline; returns what the server returned.
@@ -138,7 +148,10 @@ impl Fixture {
         let mut response = self.agent.post(url).send(body.as_ref()).unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         let value = serde_json::from_str(&text);
-        (response.status().as_u16(), value.unwrap_or_else(|error| panic!("{path}: {error}: {text}")))
+        (
+            response.status().as_u16(),
+            value.unwrap_or_else(|error| panic!("{path}: {error}: {text}")),
+        )
     }
 
     pub(super) fn query(&self, sql: &str) -> (u16, Value) {

@@ -42,7 +42,8 @@ fn letters_are_listed_and_shown() {
     let bytes = base64::engine::general_purpose::STANDARD.encode(text);
     assert_eq!((&letter["base64"], &letter["context"]), (&json!(bytes), &json!(null)));
 
-    let total = |query: &str| fixture.get(&format!("/api/v1/dead-letters?{query}")).1["total"].clone();
+    let total =
+        |query: &str| fixture.get(&format!("/api/v1/dead-letters?{query}")).1["total"].clone();
     assert_eq!(total("class=missing-key&state=open&source=orders&stage=source"), 1);
     assert_eq!(total("state=dropped"), 0);
     assert_eq!(total("source=towns"), 0);
@@ -58,9 +59,8 @@ fn a_mended_letter_becomes_a_row() {
     let mended = json!({"text": r#"{"id": 1, "customer": "ann", "amount": 7.5}"#}).to_string();
     let retry = format!("/api/v1/dead-letters/{id}/retry");
     assert_eq!(fixture.post(&retry, &mended), (200, json!({"queued": true})));
-    fixture.wait_until("/api/v1/views/totals", |answer| {
-        answer["rows"] == json!([["ann", 2, 12.5]])
-    });
+    fixture
+        .wait_until("/api/v1/views/totals", |answer| answer["rows"] == json!([["ann", 2, 12.5]]));
     let path = format!("/api/v1/dead-letters/{id}");
     fixture.wait_until(&path, |letter| letter["state"] == "retried");
     let (status, answer) = fixture.post(&retry, &mended);
@@ -94,7 +94,10 @@ fn a_letter_is_dropped() {
     assert_eq!((&page["total"], &page["open"]), (&json!(1), &json!(1)));
     let retry = format!("/api/v1/dead-letters/{id}/retry");
     let (status, answer) = fixture.post(&retry, "{}");
-    assert_eq!((status, answer["error"]["message"].as_str().unwrap().contains("dropped")), (409, true));
+    assert_eq!(
+        (status, answer["error"]["message"].as_str().unwrap().contains("dropped")),
+        (409, true)
+    );
 }
 
 #[test]

@@ -41,7 +41,10 @@ fn events_tell_what_happens() {
             "view" if data["view"] == "totals" => {
                 let changes = data["changes"].as_array().unwrap();
                 assert!(changes.contains(&json!({"weight": -1, "row": ["ann", 1, 5.0]})), "{data}");
-                assert!(changes.contains(&json!({"weight": 1, "row": ["ann", 1, 2000.0]})), "{data}");
+                assert!(
+                    changes.contains(&json!({"weight": 1, "row": ["ann", 1, 2000.0]})),
+                    "{data}"
+                );
                 seen.push("totals");
             }
             "view" => assert_eq!(data["view"], "all_orders", "only views that are kept"),
