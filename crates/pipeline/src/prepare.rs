@@ -113,6 +113,11 @@ pub fn alert_view(alert: &str) -> String {
     format!("{ALERT_PREFIX}{alert}")
 }
 
+/// The alert that a view of the circuit stands behind, if it is not one of the pipeline file.
+pub fn alert_of(view: &str) -> Option<&str> {
+    view.strip_prefix(ALERT_PREFIX)
+}
+
 /// Whether a source comes to an end by itself.
 pub fn is_bounded(config: &SourceConfig) -> bool {
     match config {
@@ -194,7 +199,7 @@ fn source_problem(pipeline: &Pipeline, name: &str, error: Error) -> LoadError {
 }
 
 fn sql_problem(pipeline: &Pipeline, error: SqlError) -> Problem {
-    let path = match error.view.strip_prefix(ALERT_PREFIX) {
+    let path = match alert_of(&error.view) {
         Some(alert) => format!("alerts.{alert}.when"),
         None => pipeline.view_path(&error.view),
     };

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use syncline_change::types;
 use syncline_engine::{Graph, NodeKind};
-use syncline_pipeline::prepare::Prepared;
+use syncline_pipeline::prepare::{Prepared, alert_of};
 
 use super::{Failure, prepare};
 use crate::cli::PlanFormat;
@@ -31,7 +31,10 @@ pub(super) fn check(path: Option<&Path>) -> Result<ExitCode, Failure> {
     }
     let circuit = prepared.circuit(None)?;
     for view in circuit.views() {
-        say(format_args!("view {}", view.name));
+        match alert_of(&view.name) {
+            Some(alert) => say(format_args!("alert {alert}")),
+            None => say(format_args!("view {}", view.name)),
+        }
         let class = if view.is_recorded { "recorded" } else { "exact" };
         for field in view.schema.fields() {
             say(format_args!("  {}: {}  {class}", field.name(), types::name(field.data_type())));

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::{Failure, prepare};
 use crate::cli;
-use crate::http;
+use crate::http::{self, Description};
 use crate::terminal::{self, Status};
 
 /// Where the page is served if nobody says otherwise.
@@ -70,8 +70,12 @@ pub(super) fn carry_out(
     let _entered = runtime.enter();
     // The port first: who cannot have it should not wait for a replay to hear so.
     let listener = listen.map(|address| runtime.block_on(bind(address))).transpose()?;
+    let served = match listener {
+        Some(listener) => Some((listener, Description::new(&prepared)?)),
+        None => None,
+    };
     let running = Running::start(prepared, options)?;
-    let result = runtime.block_on(watch(running, listener));
+    let result = runtime.block_on(watch(running, served));
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }
@@ -90,16 +94,19 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-async fn watch(mut running: Running, listener: Option<TcpListener>) -> Result<ExitCode, Failure> {
+async fn watch(
+    mut running: Running,
+    served: Option<(TcpListener, Description)>,
+) -> Result<ExitCode, Failure> {
     let shared = running.shared().clone();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut server = None;
-    if let Some(listener) = listener {
+    if let Some((listener, description)) = served {
         let address = listener.local_addr().map_err(|e| Error::bug("no address").source(e))?;
         shared.data_dir().set_listen(address)?;
         terminal::note(format_args!("page:    http://{address}/"));
         let mut stopped = stopped.clone();
-        let served = http::serve(listener, shared.clone(), async move {
+        let served = http::serve(listener, shared.clone(), description, async move {
             // A sender that is gone is the end as well.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         });

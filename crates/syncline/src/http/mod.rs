@@ -64,18 +64,8 @@ struct Server {
     is_local: bool,
 }
 
-/// Serves a pipeline as [`serve_described`] does, with what it tells of itself.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let description = Description::of_running(&shared);
-    serve_described(listener, shared, description, stop).await
-}
-
 /// Serves until `stop`, then ends streams of events, finishes what is under way, and returns.
-pub(crate) async fn serve_described(
+pub(crate) async fn serve(
     listener: TcpListener,
     shared: Arc<Shared>,
     description: Description,

@@ -1,29 +1,22 @@
-//! How a description is made: of a pipeline file, or of what a running pipeline knows of itself.
+//! How a description is made of a pipeline file.
 
-use std::sync::Arc;
-
-use arrow::datatypes::Schema;
 use syncline_change::Result;
 use syncline_change::sink::Shape;
 use syncline_connect::config::{Mode, SinkConfig};
 use syncline_engine::{Graph as Circuit, NodeKind, TableDef, ViewInfo};
 use syncline_pipeline::file::spec;
-use syncline_pipeline::prepare::{Prepared, alert_view};
+use syncline_pipeline::prepare::{Prepared, alert_of, alert_view};
 use syncline_pipeline::runtime::state::Shared;
 
 use super::{
     Alert, Description, Edge, Graph, Node, Pipeline, Plan, Sink, Source, View, columns, names,
 };
 
-/// How the circuit calls the view behind an alert; `prepare::alert_view` makes such names.
-const ALERT_PREFIX: &str = "alert ";
-
 impl Description {
     /// All of a pipeline that is about to run.
     ///
     /// # Errors
     /// What keeps its circuit from being planned.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for whoever has the pipeline file"))]
     pub(crate) fn new(prepared: &Prepared) -> Result<Self> {
         let circuit = prepared.circuit(None)?;
         let views = circuit.views();
@@ -65,40 +58,6 @@ impl Description {
         Ok(Self { pipeline, plan, sources: sources.collect() })
     }
 
-    /// What a running pipeline tells by itself: names, and the columns of views. SQL and what the
-    /// operators do is left out, because what was filled in from the environment stands in it.
-    pub(in crate::http) fn of_running(shared: &Shared) -> Self {
-        let mut pipeline = Pipeline {
-            name: "pipeline".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at_ms: 0,
-            workers: 0,
-            sources: shared.source_names().iter().map(|name| unknown_source(name)).collect(),
-            views: Vec::new(),
-            sinks: Vec::new(),
-            alerts: Vec::new(),
-            graph: graph_of(shared.graph(), &[], |_| String::new()),
-        };
-        for (i, info) in shared.views().iter().enumerate() {
-            match info.name.strip_prefix(ALERT_PREFIX) {
-                Some(name) => pipeline.alerts.push(Alert {
-                    name: name.to_owned(),
-                    sql: String::new(),
-                    columns: columns(&info.schema),
-                }),
-                None => {
-                    let emit = spec::Emit::Changes;
-                    pipeline.views.push(view(info, String::new(), emit, shared.is_kept(i)));
-                }
-            }
-        }
-        let plan = Plan { text: String::new(), mermaid: String::new() };
-        // Without a key, changes need not be compared, and so no columns be known.
-        let shape = Shape { schema: Arc::new(Schema::empty()), key: None };
-        let sources = shared.source_names().iter().map(|name| (name.clone(), shape.clone()));
-        Self { pipeline, plan, sources: sources.collect() }
-    }
-
     /// Adds what is only known when it runs.
     pub(in crate::http) fn running(mut self, shared: &Shared) -> Self {
         self.pipeline.started_at_ms = shared.started_us / 1_000;
@@ -115,16 +74,6 @@ fn source(table: &TableDef, prepared: &Prepared) -> Source {
         columns: columns(&table.schema),
         primary_key: table.primary_key.as_ref().map(|key| names(&table.schema, key)),
         event_time: table.event_time.map(|time| table.schema.field(time.column).name().clone()),
-    }
-}
-
-fn unknown_source(name: &str) -> Source {
-    Source {
-        name: name.to_owned(),
-        type_name: String::new(),
-        columns: Vec::new(),
-        primary_key: None,
-        event_time: None,
     }
 }
 
@@ -160,7 +109,7 @@ fn sink(name: &str, config: &SinkConfig) -> Sink {
 fn graph_of(circuit: &Circuit, sinks: &[Sink], shown: impl Fn(&str) -> String) -> Graph {
     let mut nodes = Vec::new();
     for (i, node) in circuit.nodes.iter().enumerate() {
-        let alert = node.name.as_deref().and_then(|name| name.strip_prefix(ALERT_PREFIX));
+        let alert = node.name.as_deref().and_then(alert_of);
         let kind = match (node.kind, alert) {
             (NodeKind::Source, _) => "source",
             (NodeKind::Operator, _) => "operator",

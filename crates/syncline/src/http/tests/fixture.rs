@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::http::{Description, serve_described};
+use crate::http::{Description, serve};
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,7 +88,7 @@ impl Fixture {
         let address = listener.local_addr().unwrap();
         let shared = running.shared().clone();
         let (stop, stopped) = oneshot::channel();
-        let serving = serve_described(listener, shared.clone(), description, async {
+        let serving = serve(listener, shared.clone(), description, async {
             let _ = stopped.await;
         });
         let server = Some((stop, runtime.spawn(serving)));
