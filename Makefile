@@ -25,9 +25,8 @@ check: ## The quick checks.
 	cargo clippy --workspace --all-targets -- --deny warnings
 
 bench: ## Measures speed (release build); docs/performance.md says what of.
-	cargo build --release --workspace --bins
-	SYNCLINE_BIN=$(CARGO_TARGET_DIR)/release/syncline scripts/bench.sh
-	cargo bench --workspace
+	cargo bench --workspace --benches
+	cargo run --release --bin syncline -- bench nexmark
 
 soak: ## The random tests with many more cases.
 	SYNCLINE_CASES=2000 SYNCLINE_KILLS=1000 cargo test --workspace

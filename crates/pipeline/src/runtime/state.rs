@@ -482,7 +482,8 @@ impl Shared {
         self.count_letters(name, Stage::Source, rejected);
         let mut live = self.live();
         live.rows += rows;
-        live.rejected += input.rejected;
+        // Rows that are skipped on purpose are no errors.
+        live.rejected += rejected.len() as u64;
         if let Some(source) = live.sources.get_mut(name) {
             source.rows += rows;
             source.bytes += input.bytes;

@@ -24,6 +24,7 @@ pub struct Replay {
     known: BTreeSet<PathBuf>,
     next_epoch: u64,
     through: Option<u64>,
+    at_least: u64,
     is_over: bool,
 }
 
@@ -35,6 +36,7 @@ impl Replay {
             known: BTreeSet::new(),
             next_epoch: from_epoch.max(1),
             through: None,
+            at_least: 0,
             is_over: false,
         };
         replay.look_for_folders()?;
@@ -44,6 +46,12 @@ impl Replay {
     /// Ends after `epoch`; that the journal ends before it is an error.
     pub fn through(mut self, epoch: u64) -> Self {
         self.through = Some(epoch);
+        self
+    }
+
+    /// That the journal ends before `epoch` is an error: it is known to have been there.
+    pub fn at_least(mut self, epoch: u64) -> Self {
+        self.at_least = epoch;
         self
     }
 
@@ -73,7 +81,7 @@ impl Replay {
             self.next_epoch += 1;
             return Ok(Some(input));
         }
-        let is_owed = self.through.is_some_and(|through| epoch <= through);
+        let is_owed = epoch <= self.through.unwrap_or(0).max(self.at_least);
         if look.is_later || is_owed {
             return Err(self.missing(epoch, &look));
         }

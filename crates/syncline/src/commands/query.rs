@@ -13,7 +13,7 @@ use syncline_engine::{Content, TableContent, TableInput};
 use syncline_pipeline::file::Pipeline;
 use syncline_pipeline::prepare::Prepared;
 use syncline_store::journal::{self, EpochInput};
-use syncline_store::{DataDir, SourceInput};
+use syncline_store::{DataDir, SourceInput, epochs};
 
 use super::remote::{Presence, silent};
 use super::rows::{Column, Rows};
@@ -151,7 +151,16 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}") {
         progress.set_style(style);
     }
-    for input in journal::replay(&dir, 1)? {
+    // What the epoch log has recorded was whole in the journal: less than that is damage.
+    let mut recorded = 0;
+    for record in epochs::records(&dir)?.into_iter().flatten() {
+        recorded = record?.record.epoch;
+    }
+    let mut inputs = journal::replay(&dir, 1)?;
+    if at.is_none_or(|at| at >= recorded) && recorded > 0 {
+        inputs = inputs.at_least(recorded);
+    }
+    for input in inputs {
         if at.is_some_and(|at| replayed.epoch >= at) {
             break;
         }

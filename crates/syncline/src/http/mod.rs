@@ -11,6 +11,7 @@
 
 mod answer;
 mod api;
+mod connections;
 mod description;
 mod events;
 mod guard;
@@ -36,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use answer::Refusal;
+use connections::Connections;
 pub(crate) use description::Description;
 
 /// Requests at once; most of them wait for their rows to become durable.
@@ -83,7 +85,7 @@ pub(crate) async fn serve(
         stopping: stopping.clone(),
         is_local,
     });
-    let serving = axum::serve(listener, router(server))
+    let serving = axum::serve(Connections::new(listener), router(server))
         .with_graceful_shutdown(async move { stopped(&mut stopping.clone()).await })
         .into_future();
     let ending = async move {

@@ -67,7 +67,7 @@ fn it_lives_and_is_ready_until_something_fails() {
     let fixture = Fixture::start();
     assert_eq!(fixture.get_text("/healthz"), (200, "ok".to_owned()));
     fixture.wait_until("/readyz", |answer| answer == &json!({"reasons": []}));
-    // A source that reads a file that is no CSV as its columns say fails, and says so.
+    // A source that is told to fail at a row that it cannot take does so, and says why.
     let broken = Fixture::of(&fixture::PIPELINE.replace("on_error: dead-letter", "on_error: fail"));
     let (status, _) = broken.post("/ingest/orders", r#"{"id": "none"}"#);
     assert_eq!(status, 503);

@@ -231,3 +231,21 @@ fn the_schema_is_json() {
     assert_eq!(schema["title"], "Syncline pipeline");
     assert!(schema["properties"]["sources"].is_object());
 }
+
+#[test]
+fn a_damaged_journal_is_named_and_never_half_read() {
+    let folder = Folder::with_init();
+    folder.run(&["run", "--once"]).ok();
+    let segments = folder.path(".syncline/journal/orders");
+    let segment = std::fs::read_dir(segments).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&segment, &bytes).unwrap();
+    for command in [&["run", "--once"][..], &["query", "SELECT * FROM cities"]] {
+        let done = folder.run(command);
+        assert_eq!(done.code, 1, "{command:?}");
+        assert!(done.err.contains(".seg is damaged at byte"), "{}", done.err);
+        assert_eq!(done.out, "", "{command:?}");
+    }
+}

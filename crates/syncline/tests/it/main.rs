@@ -3,6 +3,7 @@
 
 mod commands;
 mod dead_letters;
+mod docs;
 mod folder;
 mod help;
 mod kill;

@@ -131,6 +131,7 @@ fn queries_that_are_wrong_are_told_so() {
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
         "SET datafusion.execution.batch_size = 1",
         "SELECT 1; SELECT 2",
+        "SELECT * FROM '/etc/passwd'",
     ] {
         let (status, answer) = fixture.query(sql);
         assert_eq!(status, 400, "{sql}: {answer}");
