@@ -5,9 +5,10 @@
 //! itself, hands rows to its sources, and asks for dead letters to be tried again: nothing here is
 //! between a source and a sink.
 //!
-//! A request meets `guard` (may it come in?), then one of `api`, `views`, `query`, `letters`,
-//! `events`, `tap`, `ingest`, `health`, `openapi` and `page`; `request` reads it and `answer`
-//! refuses it. [`routes`] lists all of them.
+//! A request comes through `connections` and `guard` (may it come in?) to one of `api`, `views`,
+//! `query`, `letters`, `events`, `tap`, `ingest`, `health`, `openapi` and `page`; `request` reads
+//! it and `answer` refuses it. [`routes`] lists all of them; `description` is what is told of the
+//! pipeline as it stands in its file.
 
 mod answer;
 mod api;
@@ -96,7 +97,7 @@ pub(crate) async fn serve(
     tokio::select! {
         result = serving => result,
         () = ending => {
-            tracing::warn!("some requests did not end in time: their connections are closed");
+            tracing::warn!("some requests did not end in time and are left behind");
             Ok(())
         }
     }

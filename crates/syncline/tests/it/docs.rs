@@ -84,12 +84,15 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
-        let Some(info) = line.strip_prefix("```") else { continue };
+        let Some(info) = line.trim_start().strip_prefix("```") else { continue };
+        // A block within a list is indented with it.
+        let indent = &line[..line.len() - line.trim_start().len()];
         let mut words = info.split_whitespace();
         let language = words.next().unwrap_or_default();
         let file = words.find_map(|word| word.strip_prefix("file="));
-        let inner = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
-        blocks.push(Block { line: number + 2, language, file, lines: inner.collect() });
+        let inner = lines.by_ref().map(|(_, line)| line.strip_prefix(indent).unwrap_or(line));
+        let inner = inner.take_while(|line| *line != "```").collect();
+        blocks.push(Block { line: number + 2, language, file, lines: inner });
     }
     blocks
 }
