@@ -318,7 +318,8 @@ impl Compiler {
         let key = (0..keys.len()).collect();
         let name = format!("{label} ({detail})");
         let append_only = self.nodes[input].append_only;
-        let work = Aggregate::new(name, keys, calls, append_only, schema.clone())?;
+        let work =
+            Aggregate::new((name, self.view.clone()), keys, calls, append_only, schema.clone())?;
         let node = self.operator(label, detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = Some(key);
         Ok(Ok(node))
@@ -401,6 +402,7 @@ impl Compiler {
         let schema = arrow_schema(plan);
         let mut spec = JoinSpec {
             name: format!("{label} ({detail})"),
+            view: self.view.clone(),
             kind,
             left: (left_keys, left_schema.clone()),
             right: (right_keys, right_schema.clone()),
@@ -499,7 +501,7 @@ impl Compiler {
         let detail = format!("ORDER BY {}{limit}{offset}", order.join(", "));
         let name = format!("top ({detail})");
         let bounds = (skip, fetch.unwrap_or(usize::MAX));
-        let work = Top::new(name, terms, bounds, schema.clone())?;
+        let work = Top::new((name, self.view.clone()), terms, bounds, schema.clone())?;
         let key = self.nodes[input].key.clone();
         let node = self.operator("top", detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = key;
@@ -554,7 +556,13 @@ impl Compiler {
             .map_err(failed)?
             .data;
         let schema = arrow_schema(plan);
-        let work = Recompute::new(self.runner.clone(), replaced, tables, schema.clone())?;
+        let work = Recompute::new(
+            self.runner.clone(),
+            self.view.clone(),
+            replaced,
+            tables,
+            schema.clone(),
+        )?;
         let detail = plain(&plan.display().to_string());
         let node = self.operator("recompute", detail, Box::new(work), inputs, schema);
         self.nodes[node].recompute = Some(reason);

@@ -13,7 +13,7 @@ use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
 use super::accumulate::{Accumulate, Count, CountDistinct, Extreme, FloatSum, wrapping_sum};
-use super::map::{evaluate, truths};
+use super::map::{evaluate, truths, without_failing};
 use super::partition::{PARTITIONS, Split};
 use super::{Epoch, Operator, negative};
 
@@ -76,6 +76,8 @@ pub(crate) struct Aggregate {
     /// Without keys there is one group, and it is there even when it has no rows.
     shows_empty_group: bool,
     name: String,
+    /// Whose rows these are, for reports.
+    view: String,
 }
 
 /// The groups whose keys hash into one partition.
@@ -94,7 +96,7 @@ struct Partition {
 
 impl Aggregate {
     pub(crate) fn new(
-        name: String,
+        (name, view): (String, String),
         keys: Vec<Arc<dyn PhysicalExpr>>,
         calls: Vec<AggregateCall>,
         append_only: bool,
@@ -117,6 +119,7 @@ impl Aggregate {
             calls,
             schema,
             name,
+            view,
         })
     }
 
@@ -151,7 +154,8 @@ impl Operator for Aggregate {
             return if appears { self.show_empty_group() } else { Ok(vec![]) };
         };
         let batch = Batch::concat(&first.schema(), inputs[0])?;
-        let evaluated = self.evaluate(batch.rows())?;
+        let (batch, evaluated) =
+            without_failing(epoch, &self.view, &batch, |batch| self.evaluate(batch.rows()))?;
         let weights: Vec<i64> = (0..batch.num_rows()).map(|row| batch.weight(row)).collect();
         let encoded = match self.keys.is_empty() {
             true => None,

@@ -18,7 +18,7 @@ use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Result};
 
 use super::arrangement::Arrangement;
-use super::map::{evaluate, truths};
+use super::map::{evaluate, truths, without_failing};
 use super::partition::{PARTITIONS, Split};
 use super::{Epoch, Operator};
 
@@ -56,11 +56,14 @@ pub(crate) struct Join {
     partitions: Vec<Partition>,
     schema: SchemaRef,
     name: String,
+    /// Whose rows these are, for reports.
+    view: String,
 }
 
 /// What a join is made of.
 pub(crate) struct JoinSpec {
     pub(crate) name: String,
+    pub(crate) view: String,
     pub(crate) kind: JoinKind,
     pub(crate) left: (Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
     pub(crate) right: (Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
@@ -89,6 +92,7 @@ impl Join {
             partitions: (0..PARTITIONS).map(|_| Partition::default()).collect(),
             schema: spec.schema,
             name: spec.name,
+            view: spec.view,
         })
     }
 }
@@ -97,25 +101,25 @@ impl Operator for Join {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
         // The right side first: what the left side's rows then meet is what is there afterwards.
         let mut output = Vec::new();
-        if let Some(changes) = Changes::new(&self.right, inputs[1], self.nulls_match)? {
+        if let Some(changes) = self.changes(epoch, &self.right, inputs[1])? {
             let (name, kind) = (&self.name, self.kind);
             let found =
                 epoch.workers.run(&changes.split, &mut self.partitions, |partition, rows| {
                     partition.change_right(name, kind, &changes, rows)
                 })?;
             for pairs in found {
-                self.emit(&pairs.matches, &changes, Changed::Right, &mut output)?;
+                self.emit(epoch, &pairs.matches, &changes, Changed::Right, &mut output)?;
                 self.emit_unmatched(&pairs.unmatched, &mut output)?;
             }
         }
-        if let Some(changes) = Changes::new(&self.left, inputs[0], self.nulls_match)? {
+        if let Some(changes) = self.changes(epoch, &self.left, inputs[0])? {
             let (name, kind) = (&self.name, self.kind);
             let found =
                 epoch.workers.run(&changes.split, &mut self.partitions, |partition, rows| {
                     partition.change_left(name, kind, &changes, rows)
                 })?;
             for pairs in found {
-                self.emit(&pairs.matches, &changes, Changed::Left, &mut output)?;
+                self.emit(epoch, &pairs.matches, &changes, Changed::Left, &mut output)?;
                 self.emit_unmatched_rows(&pairs.unmatched_rows, &changes, &mut output)?;
             }
             if self.kind == JoinKind::Left {
@@ -142,20 +146,16 @@ struct Changes {
 }
 
 impl Changes {
-    fn new(side: &Side, input: &[Batch], nulls_match: bool) -> Result<Option<Self>> {
-        let Some(first) = input.first() else { return Ok(None) };
-        let batch = Batch::concat(&first.schema(), input)?;
-        let columns = side.keys.iter().map(|key| evaluate(key, batch.rows()));
-        let columns = columns.collect::<Result<Vec<_>>>()?;
+    fn new(side: &Side, batch: Batch, columns: &[ArrayRef], nulls_match: bool) -> Result<Self> {
         let has_key: Vec<bool> = (0..batch.num_rows())
             .map(|row| nulls_match || columns.iter().all(|column| column.is_valid(row)))
             .collect();
-        let keys = side.key_codec.encode(&columns)?;
+        let keys = side.key_codec.encode(columns)?;
         let rows = side.row_codec.encode_batch(batch.rows())?;
         let hashes: Vec<Option<u64>> = (0..batch.num_rows())
             .map(|i| has_key[i].then(|| row::hash(keys.row(i).data())))
             .collect();
-        Ok(Some(Self { split: Split::new(&hashes), batch, keys, rows, has_key }))
+        Ok(Self { split: Split::new(&hashes), batch, keys, rows, has_key })
     }
 
     fn key(&self, row: u32) -> &[u8] {
@@ -257,8 +257,23 @@ enum Changed {
 }
 
 impl Join {
+    fn changes(
+        &self,
+        epoch: &mut Epoch<'_>,
+        side: &Side,
+        input: &[Batch],
+    ) -> Result<Option<Changes>> {
+        let Some(first) = input.first() else { return Ok(None) };
+        let batch = Batch::concat(&first.schema(), input)?;
+        let (batch, columns) = without_failing(epoch, &self.view, &batch, |batch| {
+            side.keys.iter().map(|key| evaluate(key, batch.rows())).collect::<Result<Vec<_>>>()
+        })?;
+        Changes::new(side, batch, &columns, self.nulls_match).map(Some)
+    }
+
     fn emit(
         &self,
+        epoch: &mut Epoch<'_>,
         matches: &[(u32, Box<[u8]>, i64)],
         changes: &Changes,
         changed: Changed,
@@ -276,7 +291,12 @@ impl Join {
             let joined = self.batch(left, right, weights.collect())?;
             let joined = match &self.condition {
                 None => joined,
-                Some(condition) => joined.filter(&truths(&evaluate(condition, joined.rows())?)?)?,
+                Some(condition) => {
+                    let (joined, keep) = without_failing(epoch, &self.view, &joined, |joined| {
+                        truths(&evaluate(condition, joined.rows())?)
+                    })?;
+                    joined.filter(&keep)?
+                }
             };
             if !joined.is_empty() {
                 output.push(joined);

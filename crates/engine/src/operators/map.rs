@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::source::{RejectClass, Rejected};
@@ -27,10 +29,7 @@ impl Operator for Map {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
         let mut output = Vec::with_capacity(inputs[0].len());
         for batch in inputs[0] {
-            match self.apply(batch) {
-                Ok(mapped) => output.push(mapped),
-                Err(_) => self.apply_each(epoch, batch, &mut output)?,
-            }
+            output.push(without_failing(epoch, &self.view, batch, |batch| self.apply(batch))?.1);
         }
         output.retain(|batch| !batch.is_empty());
         Ok(output)
@@ -62,26 +61,36 @@ impl Map {
         let mapped = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         Ok(kept.with_rows(mapped))
     }
+}
 
-    /// Row by row, so that those that fail can be told from the others.
-    fn apply_each(
-        &self,
-        epoch: &mut Epoch<'_>,
-        batch: &Batch,
-        output: &mut Vec<Batch>,
-    ) -> Result<()> {
-        for row in 0..batch.num_rows() {
-            let one = batch.slice(row, 1);
-            match self.apply(&one) {
-                Ok(mapped) => output.push(mapped),
-                Err(error) => {
-                    let rejected = rejected(epoch.number, &one, RejectClass::Expression, &error)?;
-                    epoch.rejected.push((self.view.clone(), rejected));
-                }
+/// What `compute` makes of a batch, and the batch itself; without the rows for which it fails, each
+/// of which is reported as a row that `view` cannot take.
+///
+/// # Errors
+/// Whatever is not the fault of single rows.
+pub(crate) fn without_failing<T>(
+    epoch: &mut Epoch<'_>,
+    view: &str,
+    batch: &Batch,
+    compute: impl Fn(&Batch) -> Result<T>,
+) -> Result<(Batch, T)> {
+    if let Ok(made) = compute(batch) {
+        return Ok((batch.clone(), made));
+    }
+    let mut good = Vec::with_capacity(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        let one = batch.slice(row, 1);
+        match compute(&one) {
+            Ok(_) => good.push(row as u32),
+            Err(error) => {
+                let rejected = rejected(epoch.number, &one, RejectClass::Expression, &error)?;
+                epoch.rejected.push((view.to_owned(), rejected));
             }
         }
-        Ok(())
     }
+    let good = batch.take(&UInt32Array::from(good))?;
+    let made = compute(&good)?;
+    Ok((good, made))
 }
 
 /// A row that a view cannot take, written as JSON because its original bytes are long gone.

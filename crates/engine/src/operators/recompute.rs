@@ -8,7 +8,8 @@ use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use syncline_change::row::{RowCodec, canonical};
-use syncline_change::{Batch, Result};
+use syncline_change::source::{RejectClass, Rejected};
+use syncline_change::{Batch, Error, ErrorKind, Result};
 
 use super::accumulate::change_count;
 use super::top::difference;
@@ -29,12 +30,15 @@ pub(crate) struct Recompute {
     codec: RowCodec,
     output: BTreeMap<Box<[u8]>, i64>,
     runner: Arc<Runner>,
+    /// Whose rows these are, for reports.
+    view: String,
 }
 
 impl Recompute {
     /// `tables` are what `plan` scans, in the order of the operator's inputs.
     pub(crate) fn new(
         runner: Arc<Runner>,
+        view: String,
         plan: LogicalPlan,
         tables: Vec<(Arc<MemTable>, SchemaRef)>,
         schema: SchemaRef,
@@ -50,7 +54,22 @@ impl Recompute {
             codec: RowCodec::new(schema)?,
             output: BTreeMap::new(),
             runner,
+            view,
         })
+    }
+}
+
+/// The report of a result that could not be computed.
+fn failed(epoch: u64, error: &Error) -> Rejected {
+    Rejected {
+        bytes: vec![],
+        context: None,
+        position: format!("epoch {epoch}"),
+        class: RejectClass::Expression,
+        message: format!(
+            "the view stays as it was, because its query failed: {}",
+            error.detail_text().unwrap_or(error.message())
+        ),
     }
 }
 
@@ -77,8 +96,18 @@ impl Operator for Recompute {
         for table in &self.tables {
             self.runner.fill(table, vec![])?;
         }
+        let result = match result {
+            Ok(result) => result,
+            Err(error) if error.kind() == ErrorKind::Input => {
+                // Which row it was cannot be told here: the result stays as it was, and the next
+                // change tries again.
+                epoch.rejected.push((self.view.clone(), failed(epoch.number, &error)));
+                return Ok(vec![]);
+            }
+            Err(error) => return Err(error),
+        };
         let mut output = BTreeMap::new();
-        for rows in result? {
+        for rows in result {
             let rows = relabel(&Batch::inserts(rows), self.codec.schema())?;
             let rows = canonical(rows.rows().clone())?;
             let encoded = self.codec.encode_batch(&rows)?;

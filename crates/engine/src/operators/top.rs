@@ -11,7 +11,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::row::RowCodec;
 use syncline_change::{Batch, Error, Result};
 
-use super::map::evaluate;
+use super::map::{evaluate, without_failing};
 use super::{Epoch, Operator, negative};
 
 /// Encoded sort key to encoded row and how often it is there.
@@ -34,11 +34,13 @@ pub(crate) struct Top {
     rows: Sorted,
     shown: BTreeMap<Box<[u8]>, i64>,
     name: String,
+    /// Whose rows these are, for reports.
+    view: String,
 }
 
 impl Top {
     pub(crate) fn new(
-        name: String,
+        (name, view): (String, String),
         terms: Vec<SortTerm>,
         (skip, fetch): (usize, usize),
         schema: SchemaRef,
@@ -59,12 +61,16 @@ impl Top {
             rows: BTreeMap::new(),
             shown: BTreeMap::new(),
             name,
+            view,
         })
     }
 
-    fn take_in(&mut self, batch: &Batch) -> Result<()> {
-        let columns = self.terms.iter().map(|term| evaluate(&term.expr, batch.rows()));
-        let keys = self.converter.convert_columns(&columns.collect::<Result<Vec<_>>>()?)?;
+    fn take_in(&mut self, epoch: &mut Epoch<'_>, batch: &Batch) -> Result<()> {
+        let (batch, columns) = without_failing(epoch, &self.view, batch, |batch| {
+            let columns = self.terms.iter().map(|term| evaluate(&term.expr, batch.rows()));
+            columns.collect::<Result<Vec<_>>>()
+        })?;
+        let keys = self.converter.convert_columns(&columns)?;
         let rows = self.codec.encode_batch(batch.rows())?;
         for i in 0..batch.num_rows() {
             let (key, row) = (keys.row(i), rows.row(i));
@@ -105,12 +111,12 @@ impl Top {
 }
 
 impl Operator for Top {
-    fn step(&mut self, _: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
         if inputs[0].is_empty() {
             return Ok(vec![]);
         }
         for batch in inputs[0] {
-            self.take_in(batch)?;
+            self.take_in(epoch, batch)?;
         }
         let first = self.first()?;
         let before = std::mem::replace(&mut self.shown, first);

@@ -19,25 +19,38 @@ use tempfile::TempDir;
 const BIN: &str = env!("CARGO_BIN_EXE_syncline");
 /// Where documents say that a pipeline listens.
 const LISTEN: &str = "127.0.0.1:7373";
+/// How long a command may take that takes a moment.
+const PATIENCE_S: &str = "120";
 
 #[test]
 fn every_command_in_the_documents_works() {
-    let root = repository();
-    let mut documents = vec![
-        root.join("README.md"),
-        root.join("ARCHITECTURE.md"),
-        root.join("CONTRIBUTING.md"),
-        root.join("CHANGELOG.md"),
-    ];
-    for entry in root.join("docs").read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        documents.extend(path.extension().is_some_and(|e| e == "md").then_some(path));
-    }
+    let documents = documents();
     let ran: usize = std::thread::scope(|scope| {
         let runs: Vec<_> = documents.iter().map(|path| scope.spawn(move || run(path))).collect();
         runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
     assert!(ran > 20, "only {ran} commands were found: is the format of the documents another?");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|after| after.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            let is_there =
+                link.starts_with("https://") || path.parent().unwrap().join(file).exists();
+            assert!(is_there, "{}: {link} leads nowhere", path.display());
+        }
+    }
+}
+
+fn documents() -> Vec<PathBuf> {
+    let root = repository();
+    let names = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let docs = root.join("docs").read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    names.iter().map(|name| root.join(name)).chain(docs).collect()
 }
 
 fn repository() -> PathBuf {
@@ -165,7 +178,7 @@ impl Desk {
         let command = self.local(step.command);
         let script =
             format!("{{ {command}\n}} 2>&1; code=$?; pwd >'{}'; exit $code", cwd_file.display());
-        let output = self.shell(&script).output().unwrap();
+        let output = self.shell(&["timeout", PATIENCE_S, "bash"], &script).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let expected =
             step.command.rsplit_once("# exit code ").map_or(0, |(_, n)| n.parse().unwrap());
@@ -181,7 +194,7 @@ impl Desk {
 
     fn start(&mut self, place: &str, command: &str) {
         let script = format!("exec {command} --listen 127.0.0.1:0");
-        let mut shell = self.shell(&script);
+        let mut shell = self.shell(&["bash"], &script);
         let mut child = shell.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
@@ -202,12 +215,12 @@ impl Desk {
         assert!(background.child.wait().unwrap().success(), "{place}: {said}");
     }
 
-    fn shell(&self, script: &str) -> Command {
+    fn shell(&self, words: &[&str], script: &str) -> Command {
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let own = Path::new(BIN).parent().unwrap().to_owned();
         let paths = std::iter::once(own).chain(std::env::split_paths(&paths));
-        let mut shell = Command::new("bash");
-        shell.args(["-c", script]).current_dir(&self.cwd).stdin(Stdio::null());
+        let mut shell = Command::new(words[0]);
+        shell.args(&words[1..]).args(["-c", script]).current_dir(&self.cwd).stdin(Stdio::null());
         shell.env("PATH", std::env::join_paths(paths).unwrap());
         shell.env_remove("COLUMNS").env_remove("SYNCLINE_LOG").env("NO_PROXY", "127.0.0.1");
         shell
