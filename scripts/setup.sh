@@ -18,6 +18,7 @@ web)
 test)
     need chromium chromium
     need promtool prometheus
+    need curl curl
     ;;
 *)
     echo "usage: scripts/setup.sh web|test" >&2

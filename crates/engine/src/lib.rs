@@ -57,5 +57,6 @@ pub use circuit::{
     Circuit, Graph, GraphNode, NodeKind, NodeStats, Options, StepOutput, TableInput, ViewInfo,
 };
 pub use content::Content;
+pub use operators::PARTITIONS;
 pub use sql::{SqlError, SqlPosition};
 pub use table::{Emit, EventTime, TableDef, ViewDef};

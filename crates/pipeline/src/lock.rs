@@ -8,7 +8,7 @@
 //! format: 1
 //! semantics: 1
 //! seed: 4242
-//! partitions: 256
+//! partitions: 64
 //! sources:
 //!   flights:
 //!     id: BIGINT
@@ -35,7 +35,7 @@ use crate::file::tree::{self, Node, Value};
 pub const SEMANTICS_VERSION: u32 = 1;
 
 /// Work is split by key into this many parts, whatever the number of workers.
-pub const VIRTUAL_PARTITIONS: u32 = 256;
+pub const VIRTUAL_PARTITIONS: u32 = syncline_engine::PARTITIONS as u32;
 
 /// How the lock is written. Raised when an older Syncline could not read it.
 const FORMAT_VERSION: u32 = 1;

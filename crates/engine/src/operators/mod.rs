@@ -23,6 +23,7 @@ pub(crate) use aggregate::{Aggregate, AggregateCall, Function};
 pub(crate) use input::Input;
 pub(crate) use join::{Join, JoinKind, JoinSpec};
 pub(crate) use map::Map;
+pub use partition::PARTITIONS;
 pub(crate) use partition::Workers;
 pub(crate) use recompute::Recompute;
 pub(crate) use settle::{Consolidate, Settle, micros};

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use syncline_change::Result;
 
-/// Fixed, because the order in which results leave an operator depends on it.
-pub(crate) const PARTITIONS: usize = 64;
+/// How many partitions work is split into, whatever the number of workers. Fixed, because the
+/// order in which results leave an operator depends on it.
+pub const PARTITIONS: usize = 64;
 const PARTITION_BITS: u32 = PARTITIONS.trailing_zeros();
 /// Below this many rows, waking other threads costs more than it gains.
 const PARALLEL_ROWS_MIN: usize = 2_048;

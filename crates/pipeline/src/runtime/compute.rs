@@ -107,7 +107,10 @@ impl Compute {
             if source.is_some_and(|source| self.skips_rejects[source]) {
                 continue;
             }
-            self.shared.add_letters(Stage::View, name, input.epoch, input.time_us, rejected)?;
+            self.shared.stubbornly("the log of dead letters", || {
+                let rejected = rejected.clone();
+                self.shared.add_letters(Stage::View, name, input.epoch, input.time_us, rejected)
+            })?;
         }
         Ok(())
     }
@@ -132,12 +135,14 @@ impl Compute {
                 SourceRecord { rows, rejected: part.rejected, position: part.position.clone() };
             (part.source.clone(), record)
         });
-        self.log.append(&EpochRecord {
+        let record = EpochRecord {
             epoch: input.epoch,
             time_us: input.time_us,
             sources: sources.collect(),
             views,
-        })
+        };
+        let log = &mut self.log;
+        self.shared.stubbornly("the epoch log", || log.append(&record))
     }
 
     /// A replay that gives other bits than the run before it is never passed over in silence.

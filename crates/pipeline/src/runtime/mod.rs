@@ -289,6 +289,8 @@ fn open_sources(
     let mut tasks = Vec::new();
     for (i, (name, config)) in prepared.pipeline.spec.sources.iter().enumerate() {
         let standing = journal.last_positions().get(name).cloned().unwrap_or_default();
+        // A followed file has no end, even when a run reads only what is there.
+        let ends = is_bounded(config);
         let mut config = config.clone();
         if options.once
             && let syncline_connect::config::SourceConfig::File(file) = &mut config
@@ -304,7 +306,9 @@ fn open_sources(
             number: i,
             name: name.clone(),
             schema,
-            source: (!standing.finished).then_some(opened.source),
+            source: opened.source,
+            has_ended: standing.finished,
+            ends,
             decode: opened.decode,
             on_error: config.common().on_error,
             bounded: is_bounded(&config),

@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use syncline_change::source::Rejected;
-use syncline_change::{Batch, Error, Result};
+use syncline_change::{Batch, Result};
 use syncline_store::dead_letters::Stage;
 use syncline_store::journal::{CloseReason, EpochInput, Journal, SourceInput};
 use tokio::sync::mpsc;
@@ -15,9 +15,6 @@ use super::sources::{Ack, Arrival};
 use super::state::Shared;
 use crate::clock;
 use crate::file::spec::EpochSpec;
-
-/// How long the journal waits before it tries a refused write again.
-const STORAGE_RETRY: Duration = Duration::from_millis(500);
 
 /// An epoch on its way to the circuit.
 pub(super) struct Sequenced {
@@ -178,43 +175,16 @@ impl Sequencer {
         if rejected.is_empty() {
             return Ok(());
         }
-        self.stubbornly(|| {
+        self.shared.stubbornly("the log of dead letters", || {
             self.shared.add_letters(Stage::Source, source, epoch, time_us, rejected.clone())
         })
     }
 
     fn append(&mut self, input: &EpochInput) -> Result<()> {
-        loop {
-            match self.journal.append(input) {
-                Err(error) if error.kind().is_transient() && !self.shared.is_stopping() => {
-                    self.complain(&error);
-                }
-                done => {
-                    self.shared.clear_trouble();
-                    self.shared.set_journal_bytes(self.journal.bytes());
-                    return done;
-                }
-            }
-        }
-    }
-
-    /// Tries again for as long as the disk refuses and nobody wants to stop.
-    fn stubbornly(&self, mut work: impl FnMut() -> Result<()>) -> Result<()> {
-        loop {
-            match work() {
-                Err(error) if error.kind().is_transient() && !self.shared.is_stopping() => {
-                    self.complain(&error);
-                }
-                done => return done,
-            }
-        }
-    }
-
-    fn complain(&self, error: &Error) {
-        tracing::warn!("the journal waits: {}", error.report());
-        self.shared.count_error(error.kind());
-        self.shared.set_trouble(error.to_string());
-        std::thread::sleep(STORAGE_RETRY);
+        let journal = &mut self.journal;
+        self.shared.stubbornly("the journal", || journal.append(input))?;
+        self.shared.set_journal_bytes(self.journal.bytes());
+        Ok(())
     }
 
     fn acknowledge(&self, input: &EpochInput) -> Result<()> {

@@ -101,6 +101,9 @@ pub(super) fn spawn(
         let mut writer = Writer { open, shared: shared.clone(), dir, stopped };
         match writer.run(jobs).await {
             Ok(()) => shared.set_sink(&name, SinkState::Finished, None),
+            Err(error) if error.kind().is_transient() && shared.is_stopping() => {
+                tracing::warn!(sink = name, "what it lacks is written at the next run: {error}");
+            }
             Err(error) => {
                 tracing::error!(sink = name, "{}", error.report());
                 shared.count_error(error.kind());
@@ -148,7 +151,7 @@ impl Writer {
                 .map(|job| EpochChanges { epoch: job.epoch, changes: job.changes })
                 .collect();
             let progress = self.write(&epochs).await?;
-            self.keep(progress, rows, jobs.len(), &read_at)?;
+            self.keep(progress, rows, jobs.len(), &read_at).await?;
         }
         Ok(())
     }
@@ -239,7 +242,7 @@ impl Writer {
             match self.open.sink.replace(&snapshot).await {
                 Ok(progress) => {
                     self.shared.observe_write(&self.open.name, clock::stopwatch_nanos() - started);
-                    return self.keep(progress, rows, pending, read_at);
+                    return self.keep(progress, rows, pending, read_at).await;
                 }
                 Err(error) if error.kind().is_transient() => {
                     self.wait(&mut backoff, error).await?;
@@ -250,8 +253,20 @@ impl Writer {
     }
 
     /// What is durable in the target is noted, so that it is never written again.
-    fn keep(&self, done: Progress, rows: usize, pending: usize, read_at: &[u64]) -> Result<()> {
-        progress::write(&self.dir, &self.open.name, &done)?;
+    async fn keep(
+        &mut self,
+        done: Progress,
+        rows: usize,
+        pending: usize,
+        read_at: &[u64],
+    ) -> Result<()> {
+        let mut backoff = Backoff::unlimited();
+        while let Err(error) = progress::write(&self.dir, &self.open.name, &done) {
+            if !error.kind().is_transient() {
+                return Err(error);
+            }
+            self.wait(&mut backoff, error).await?;
+        }
         self.shared.sink_wrote(&self.open.name, done.epoch, rows as u64, pending);
         for &read_at in read_at {
             self.shared.observe_latency(read_at);

@@ -24,8 +24,11 @@ pub(super) struct SourceTask {
     pub(super) number: usize,
     pub(super) name: String,
     pub(super) schema: SchemaRef,
-    /// `None`: it was read to its end in an earlier run.
-    pub(super) source: Option<Box<dyn Source>>,
+    pub(super) source: Box<dyn Source>,
+    /// It was read to its end in an earlier run; what was added since is still read.
+    pub(super) has_ended: bool,
+    /// Whether its end is the end of its rows for good.
+    pub(super) ends: bool,
     pub(super) decode: Arc<dyn Decode>,
     pub(super) on_error: OnError,
     pub(super) bounded: bool,
@@ -140,7 +143,7 @@ async fn read(
     to: &mpsc::Sender<Arrival>,
     mut acked: watch::Receiver<(u64, Option<Position>)>,
 ) -> Result<()> {
-    let Some(mut source) = task.source else { return Ok(()) };
+    let mut source = task.source;
     shared.set_source(&task.name, SourceState::Running, None);
     let mut backoff = Backoff::unlimited();
     loop {
@@ -165,8 +168,10 @@ async fn read(
                 }
             }
             Ok(None) => {
-                let arrival = finished(task.number, &task.schema);
-                let _ = to.send(arrival).await;
+                if task.ends && !task.has_ended {
+                    // A sequencer that is gone wants no more.
+                    let _ = to.send(finished(task.number, &task.schema)).await;
+                }
                 return Ok(());
             }
             Err(error) if error.kind().is_transient() => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -25,6 +26,8 @@ use crate::prepare::{Prepared, Relation, is_bounded};
 const EVENTS_KEPT: usize = 1_024;
 /// Latencies kept for percentiles.
 const LATENCIES_KEPT: usize = 4_096;
+/// How long a refused write waits before it is tried again.
+const STORAGE_RETRY: Duration = Duration::from_millis(500);
 /// How long a latency counts.
 pub(super) const LATENCY_WINDOW_NANOS: u64 = 10_000_000_000;
 
@@ -135,7 +138,7 @@ pub struct Shared {
 pub(super) struct Live {
     pub(super) state: RunState,
     pub(super) failure: Option<String>,
-    /// What keeps the journal from being written, while it does.
+    /// What keeps the disk from being written to, while it does.
     pub(super) trouble: Option<String>,
     pub(super) sources: IndexMap<String, SourceStatus>,
     pub(super) sinks: IndexMap<String, SinkStatus>,
@@ -312,7 +315,7 @@ impl Shared {
             )),
             RunState::Running | RunState::Finished => {}
         }
-        troubles.extend(live.trouble.iter().map(|t| format!("the journal waits: {t}")));
+        troubles.extend(live.trouble.clone());
         let word = |error: &Option<String>| error.clone().unwrap_or_default();
         for (name, source) in &live.sources {
             if matches!(source.state, SourceState::Failed | SourceState::Retrying) {
@@ -631,11 +634,34 @@ impl Shared {
         }
     }
 
-    pub(super) fn set_trouble(&self, trouble: String) {
+    /// Tries again for as long as the disk refuses and nobody wants to stop: nothing is lost
+    /// meanwhile, because nothing goes on. For threads that may block.
+    pub(super) fn stubbornly<T>(
+        &self,
+        what: &str,
+        mut work: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            match work() {
+                Err(error) if error.kind().is_transient() && !self.is_stopping() => {
+                    tracing::warn!("{what} waits: {}", error.report());
+                    self.count_error(error.kind());
+                    self.set_trouble(format!("{what} waits: {error}"));
+                    std::thread::sleep(STORAGE_RETRY);
+                }
+                done => {
+                    self.clear_trouble();
+                    return done;
+                }
+            }
+        }
+    }
+
+    fn set_trouble(&self, trouble: String) {
         self.live().trouble = Some(trouble);
     }
 
-    pub(super) fn clear_trouble(&self) {
+    fn clear_trouble(&self) {
         self.live().trouble = None;
     }
 

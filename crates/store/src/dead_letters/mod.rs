@@ -80,6 +80,30 @@ pub struct DeadLetter {
     pub state: State,
 }
 
+impl DeadLetter {
+    /// Whether it can be read again by its source.
+    ///
+    /// # Errors
+    /// `Conflict` with what to do instead, if it cannot.
+    pub fn check_retry(&self) -> Result<()> {
+        let Self { id, source, .. } = self;
+        match (self.stage, self.rejected.class) {
+            // Its source has taken the row; it is the view that cannot use it.
+            (Stage::View, RejectClass::Expression) => Err(Error::conflict(format!(
+                "dead letter {id} is a row that view `{source}` cannot compute with"
+            ))
+            .hint(
+                "mend the view's SQL (`TRY_CAST`, `NULLIF`) or the row at its source, then drop it",
+            )),
+            (Stage::Sink, _) => Err(Error::conflict(format!(
+                "dead letter {id} was given up by sink `{source}` and cannot be retried"
+            ))
+            .hint("`syncline dlq show ID --raw` writes what was to be delivered; then drop it")),
+            (Stage::Source | Stage::View, _) => Ok(()),
+        }
+    }
+}
+
 /// Which letters to list; what is `None` does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

@@ -47,7 +47,7 @@ pub(super) fn demo(arguments: &cli::Demo) -> Result<ExitCode, Failure> {
     terminal::note(format_args!("demo:    New York's flights in February 2013, in {dir}"));
     if !arguments.once {
         terminal::note(
-            "         watch the page: the blizzard comes on 8 February, after 40 seconds",
+            "         watch the page: the blizzard comes on 8 February, after about a minute",
         );
     }
     let options = RunOptions { once: arguments.once, ..Default::default() };

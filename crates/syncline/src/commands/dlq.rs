@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use syncline_change::{Error, Result};
 use syncline_pipeline::clock;
-use syncline_store::dead_letters::{Filter, RetryRequest, Stage, State, request_retry};
+use syncline_store::dead_letters::{Filter, RetryRequest, State, request_retry};
 use syncline_store::{DataDir, DeadLetter, DeadLetters};
 
 use super::remote::{Presence, Remote, silent};
@@ -65,7 +65,7 @@ fn retry(ids: &[String], data_dir: &Path, edit: Option<&Path>) -> Result<(), Fai
     };
     let chosen = if ids.is_empty() { all_open(&letters)? } else { open(&letters, ids)? };
     for letter in &chosen {
-        check_retry(letter)?;
+        letter.check_retry()?;
     }
     for letter in &chosen {
         request_retry(&dir, &RetryRequest { id: letter.id.clone(), text: text.clone() })?;
@@ -151,23 +151,12 @@ fn open(letters: &DeadLetters, ids: &[String]) -> Result<Vec<DeadLetter>> {
 fn all_open(letters: &DeadLetters) -> Result<Vec<DeadLetter>> {
     let filter = Filter { state: Some(State::Open), ..Filter::default() };
     let (total, all) = letters.list(&filter, 0, usize::MAX)?;
-    let chosen: Vec<_> = all.into_iter().filter(|l| check_retry(l).is_ok()).rev().collect();
+    let chosen: Vec<_> = all.into_iter().filter(|l| l.check_retry().is_ok()).rev().collect();
     let left = total - chosen.len() as u64;
     if left > 0 {
         note(format_args!("{left} that sinks gave up are left as they are"));
     }
     Ok(chosen)
-}
-
-fn check_retry(letter: &DeadLetter) -> Result<()> {
-    match letter.stage {
-        Stage::Source | Stage::View => Ok(()),
-        Stage::Sink => Err(Error::config(format!(
-            "dead letter {} was given up by sink `{}` and cannot be retried",
-            letter.id, letter.source
-        ))
-        .hint("`syncline dlq show ID --raw` writes what was to be delivered; then drop it")),
-    }
 }
 
 /// The bytes to read in place of those that were rejected.

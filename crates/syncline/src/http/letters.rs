@@ -275,14 +275,7 @@ pub(super) async fn retry_dead_letter(
         if letter.state != LetterState::Open {
             return Err(already(&letter));
         }
-        if letter.stage == Stage::Sink {
-            return Err(Refusal::new(StatusCode::CONFLICT, format!("dead letter {id} is output"))
-                .detail(format!(
-                    "sink `{}` could not deliver it; no source can read it",
-                    letter.source
-                ))
-                .hint("mend what refused it, and let the rows come again from where they came"));
-        }
+        letter.check_retry()?;
         let request = RetryRequest { id, text: text.map(String::into_bytes) };
         dead_letters::request_retry(shared.data_dir(), &request)?;
         Ok(Queued { queued: true })

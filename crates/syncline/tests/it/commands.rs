@@ -249,3 +249,24 @@ fn a_damaged_journal_is_named_and_never_half_read() {
         assert_eq!(done.out, "", "{command:?}");
     }
 }
+
+#[test]
+fn rows_appended_between_runs_are_read_once() {
+    for follow in ["", ", follow: true"] {
+        let folder = Folder::with_pipeline(
+            &PIPELINE.replace("format: json, columns", &format!("format: json{follow}, columns")),
+        );
+        folder.write("readings.json", READINGS);
+        let total = || {
+            let sql = "SELECT sum(n) AS n FROM sums";
+            folder.run(&["query", sql, "--format", "csv"]).ok()
+        };
+        folder.run(&["run", "--once"]).ok();
+        assert_eq!(total(), "n\n3\n", "{follow}");
+        folder.append("readings.json", "{\"sensor\": \"c\", \"value\": 4.0}\n");
+        folder.run(&["run", "--once"]).ok();
+        assert_eq!(total(), "n\n4\n", "{follow}");
+        folder.run(&["run", "--once"]).ok();
+        assert_eq!(total(), "n\n4\n", "{follow}");
+    }
+}

@@ -128,6 +128,15 @@ impl Reader {
         };
         if let Some(Mark { size: Some(read), .. }) = self.outlet.marks().files.get(&found.name) {
             let now = size(found)?;
+            let is_plain_text = found.compression() == Compression::None
+                && self.job.config.format != Format::Parquet;
+            if now > *read && is_plain_text {
+                // What was appended since an earlier run is read from where that ended.
+                self.read_text_file(found, now)?;
+                self.outlet.mark_mut(&found.name, Mark::start_of_text).size = Some(now);
+                self.outlet.send_position()?;
+                return Ok(true);
+            }
             if now != *read && !self.job.config.follow {
                 tracing::warn!(
                     file = found.name,
