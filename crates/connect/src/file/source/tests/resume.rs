@@ -171,19 +171,22 @@ async fn every_format_gives_the_same_rows() {
 }
 
 #[tokio::test]
-async fn what_was_finished_is_not_read_again() {
+async fn of_what_was_finished_only_what_was_appended_is_read() {
     let dir = TempDir::new().unwrap();
     let config = simple("*.json", "json");
     std::fs::write(dir.path().join("a.json"), "{\"id\":1}\n").unwrap();
     let all = chunks(&mut *open_in(dir.path(), &config, COLUMNS, None)).await.unwrap();
     let position = all.last().unwrap().position.clone();
-    // Even if it has grown; but a new file is read.
-    std::fs::write(dir.path().join("a.json"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
     let mut again = open_in(dir.path(), &config, COLUMNS, Some(position.clone()));
     assert_eq!(chunks(&mut *again).await.unwrap().len(), 0);
+    std::fs::write(dir.path().join("a.json"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
     std::fs::write(dir.path().join("b.json"), "{\"id\":3}\n").unwrap();
     let mut again = open_in(dir.path(), &config, COLUMNS, Some(position));
-    assert_eq!(content(&chunks(&mut *again).await.unwrap()).rows, ["[3,null]"]);
+    let more = chunks(&mut *again).await.unwrap();
+    assert_eq!(content(&more).rows, ["[2,null]", "[3,null]"]);
+    let position = more.last().unwrap().position.clone();
+    let mut again = open_in(dir.path(), &config, COLUMNS, Some(position));
+    assert_eq!(chunks(&mut *again).await.unwrap().len(), 0);
 }
 
 #[tokio::test]
