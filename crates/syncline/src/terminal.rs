@@ -32,12 +32,18 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn start() -> Self {
+    /// With `total` known, the line begins with a bar.
+    pub(crate) fn start(total: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self { bar: None };
         }
-        let bar = indicatif::ProgressBar::new_spinner();
-        if let Ok(style) = indicatif::ProgressStyle::with_template("{spinner} {wide_msg}") {
+        let (bar, template) = match total.filter(|&total| total > 0) {
+            Some(total) => {
+                (indicatif::ProgressBar::new(total), "{bar:24} {percent:>3} %  {wide_msg}")
+            }
+            None => (indicatif::ProgressBar::new_spinner(), "{spinner} {wide_msg}"),
+        };
+        if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
@@ -49,9 +55,15 @@ impl Status {
         self.bar.is_some()
     }
 
-    pub(crate) fn show(&self, line: &str) {
+    /// Says how it stands; `done` counts towards the total.
+    pub(crate) fn show(&self, line: &str, done: u64) {
         match &self.bar {
-            Some(bar) => bar.set_message(line.to_owned()),
+            Some(bar) => {
+                bar.set_message(line.to_owned());
+                if bar.length().is_some() {
+                    bar.set_position(done);
+                }
+            }
             None => note(line),
         }
     }

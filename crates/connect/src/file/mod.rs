@@ -5,4 +5,4 @@ pub(crate) mod sink;
 pub(crate) mod source;
 
 pub use config::{CsvConfig, Format, Replay, SinkConfig, SinkFormat, SourceConfig};
-pub use source::ReplayClock;
+pub use source::{ReplayClock, input_bytes};

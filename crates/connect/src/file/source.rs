@@ -12,6 +12,7 @@ mod reader;
 mod replay;
 mod text;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -79,6 +80,20 @@ pub(crate) fn open(
     let name = name.to_owned();
     let source = FileSource { name, job, pace, pacer, position, state: State::Idle };
     Ok((Box::new(source), Arc::new(decode)))
+}
+
+/// How many bytes a source has to read to its end, as far as that can be told: `None` for what is
+/// compressed, what is not text, and what has no end.
+pub fn input_bytes(config: &SourceConfig, base_dir: &Path) -> Option<u64> {
+    if config.follow || config.format == Format::Parquet {
+        return None;
+    }
+    let files = listing::list(&config.path, base_dir).ok()?;
+    let sizes = files.iter().map(|found| match found.compression() {
+        listing::Compression::None => std::fs::metadata(&found.path).ok().map(|m| m.len()),
+        _ => None,
+    });
+    sizes.sum()
 }
 
 impl FileSource {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncline_change::{Error, ErrorKind};
+use syncline_connect::config::SourceConfig;
+use syncline_connect::file;
 use syncline_pipeline::prepare::Prepared;
 use syncline_pipeline::runtime::state::Shared;
 use syncline_pipeline::runtime::{RunOptions, Running};
@@ -74,10 +76,21 @@ pub(super) fn carry_out(
         Some(listener) => Some((listener, Description::new(&prepared)?)),
         None => None,
     };
+    let total = input_bytes(&prepared);
     let running = Running::start(prepared, options)?;
-    let result = runtime.block_on(watch(running, served));
+    let result = runtime.block_on(watch(running, served, total));
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
+}
+
+/// How much there is to read, if all of it is bounded and its size is known.
+fn input_bytes(prepared: &Prepared) -> Option<u64> {
+    let sources = prepared.pipeline.spec.sources.values();
+    let bytes = sources.map(|source| match source {
+        SourceConfig::File(config) => file::input_bytes(config, &prepared.pipeline.base_dir),
+        SourceConfig::Http(_) | SourceConfig::Nexmark(_) => None,
+    });
+    bytes.sum()
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -97,6 +110,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 async fn watch(
     mut running: Running,
     served: Option<(TcpListener, Description)>,
+    total: Option<u64>,
 ) -> Result<ExitCode, Failure> {
     let shared = running.shared().clone();
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -112,7 +126,7 @@ async fn watch(
         });
         server = Some(tokio::spawn(served));
     }
-    let status = Status::start();
+    let status = Status::start(total);
     let mut ticks = tokio::time::interval(if status.is_live() {
         STATUS_INTERVAL_TERMINAL
     } else {
@@ -124,10 +138,13 @@ async fn watch(
         tokio::select! {
             () = running.finished() => break,
             () = interrupts.next() => {
-                status.show("stopping: the epoch under way is finished first");
+                status.show("stopping: the epoch under way is finished first", 0);
                 break;
             }
-            _ = ticks.tick() => status.show(&status_line(&shared)),
+            _ = ticks.tick() => {
+                let done = shared.sources().values().map(|source| source.bytes).sum();
+                status.show(&status_line(&shared), done);
+            }
         }
     }
     let result = running.stop().await;

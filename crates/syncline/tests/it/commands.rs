@@ -270,3 +270,38 @@ fn rows_appended_between_runs_are_read_once() {
         assert_eq!(total(), "n\n4\n", "{follow}");
     }
 }
+
+#[test]
+fn logs_for_machines_are_elastic_common_schema() {
+    let folder = Folder::with_init();
+    let done = folder.run(&["--log-format", "json", "run", "--once"]);
+    let lines: Vec<Value> =
+        done.err.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(lines.len() >= 2, "{}", done.err);
+    for line in &lines {
+        for field in ["@timestamp", "log.level", "message", "ecs.version", "service.name"] {
+            assert!(line[field].is_string(), "{field} of {line}");
+        }
+    }
+    let alert = lines.iter().find(|line| line["log.level"] == "warn").unwrap();
+    assert_eq!(alert["syncline"]["alert"], "large_order");
+}
+
+#[test]
+fn the_engine_is_measured_on_nexmark() {
+    let folder = Folder::new();
+    let bench = ["bench", "nexmark", "--events", "5000", "--queries", "q0,q3,q17", "--json"];
+    let run = |more: &[&str]| -> Vec<Value> {
+        let out = folder.run(&[&bench[..], more].concat()).ok();
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let memory = run(&["--workers", "1"]);
+    assert_eq!(memory.len(), 3);
+    assert_eq!(memory[0]["rows_out"], 4600, "46 of 50 events are bids");
+    folder.run(&["bench", "nexmark", "--write", "events", "--events", "5000"]).ok();
+    for other in [run(&["--workers", "2"]), run(&["--input", "events", "--journal", "on"])] {
+        for (a, b) in memory.iter().zip(&other) {
+            assert_eq!(a["state_digest"], b["state_digest"], "{}", a["query"]);
+        }
+    }
+}
