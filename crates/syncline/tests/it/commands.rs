@@ -305,3 +305,45 @@ fn the_engine_is_measured_on_nexmark() {
         }
     }
 }
+
+#[test]
+fn an_alert_fires_once_by_webhook_and_is_not_told_again() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (told, notices) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.get_mut().write_all(answer).unwrap();
+            told.send(serde_json::from_slice::<Value>(&body).unwrap()).unwrap();
+        }
+    });
+    let folder = Folder::with_pipeline(&format!(
+        "name: alerting\nsources:\n  t: {{type: file, path: in.csv, format: csv, primary_key: [id]}}\n\
+         alerts:\n  high: {{when: \"SELECT id, n FROM t WHERE n > 10\", notify: [{{type: webhook, url: \"{url}\"}}]}}\n\
+         views:\n  all_of_them: SELECT * FROM t\n"
+    ));
+    folder.write("in.csv", "id,n\n1,5\n2,50\n");
+    folder.run(&["run", "--once"]).ok();
+    let patience = std::time::Duration::from_secs(10);
+    let fired = notices.recv_timeout(patience).unwrap();
+    assert_eq!((&fired["alert"], &fired["event"]), (&json!("high"), &json!("fired")));
+    assert_eq!(fired["row"], json!({"id": 2, "n": 50}));
+    // The next run replays the journal and tells nothing again; a row that goes resolves it.
+    folder.append("in.csv", "2,7\n");
+    folder.run(&["run", "--once"]).ok();
+    let resolved = notices.recv_timeout(patience).unwrap();
+    assert_eq!(resolved["event"], json!("resolved"));
+    assert!(notices.try_recv().is_err());
+}
