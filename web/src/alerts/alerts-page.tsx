@@ -1,6 +1,8 @@
 import { useCallback, useEffect } from "react";
 import { api } from "../api/client.ts";
 import type { AlertStatus, Column, Row } from "../api/messages.ts";
+import { classOf } from "../columns.ts";
+import { columnDecimals } from "../decimals.ts";
 import { plural, seconds, wallTime } from "../format.ts";
 import { useCell } from "../live/cell.ts";
 import { activeAlerts, alertRevision, useIsLive, useStats } from "../live/live.ts";
@@ -8,6 +10,7 @@ import { useRefetched } from "../live/refetch.ts";
 import { ErrorNote } from "../page/error-note.tsx";
 import { useNow } from "../page/use-now.ts";
 import { cellText } from "../views/cell-text.ts";
+import { Head } from "../views/row-table.tsx";
 
 const HISTORY_SHOWN = 100;
 
@@ -48,6 +51,7 @@ function Rule({ alert }: { alert: AlertStatus }) {
   const isFiring = alert.active.length > 0;
   const now = useNow(useIsLive() && isFiring);
   const heading = `alert-${alert.name}`;
+  const decimals = columnDecimals(alert.columns, alert.active.map(({ row }) => row));
   return (
     <section className="card alert-card" data-firing={isFiring || undefined} aria-labelledby={heading}>
       <div className="card-head">
@@ -64,9 +68,7 @@ function Rule({ alert }: { alert: AlertStatus }) {
             <thead>
               <tr>
                 {alert.columns.map((column) => (
-                  <th key={column.name} scope="col">
-                    {column.name}
-                  </th>
+                  <Head key={column.name} column={column} />
                 ))}
                 <th scope="col">since</th>
               </tr>
@@ -75,7 +77,9 @@ function Rule({ alert }: { alert: AlertStatus }) {
               {alert.active.map(({ row, since_ms: sinceMs }) => (
                 <tr key={JSON.stringify(row)} data-testid="alert-active">
                   {alert.columns.map((column, i) => (
-                    <td key={column.name}>{cellText(row[i], column, false)}</td>
+                    <td key={column.name} data-class={classOf(column)} data-null={row[i] === null || undefined}>
+                      {cellText(row[i], column, false, decimals[i])}
+                    </td>
                   ))}
                   <td className="num">
                     {wallTime(sinceMs)}{" "}
@@ -119,5 +123,9 @@ function History({ alerts }: { alerts: AlertStatus[] }) {
 }
 
 function inWords(columns: readonly Column[], row: Row): string {
-  return columns.map((column, i) => `${column.name} ${cellText(row[i], column, false)}`).join(", ");
+  const words = columns.map((column, i) => {
+    const mark = classOf(column) === "time" && row[i] !== null ? " UTC" : "";
+    return `${column.name} ${cellText(row[i], column, false)}${mark}`;
+  });
+  return words.join(", ");
 }

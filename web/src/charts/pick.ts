@@ -1,4 +1,5 @@
 import type { Column, Row } from "../api/messages.ts";
+import { columnDecimals, decimalsOf } from "../decimals.ts";
 import type { Sort } from "../live/view-rows.ts";
 import { classOf, isWholeNumber, numberOf, textOf, timeOf } from "../columns.ts";
 
@@ -137,4 +138,46 @@ export function barsOf(
   return isOrdered(choice, columns)
     ? bars.sort((a, b) => Number(a.label) - Number(b.label))
     : bars.sort((a, b) => b.value - a.value);
+}
+
+/** The values that a chart of the rows shows. */
+function chartValues(
+  rows: readonly Row[],
+  columns: readonly Column[],
+  choice: ChartChoice,
+  barsMax: number,
+): (number | null)[] {
+  if (choice.kind === "line") return linesOf(rows, choice).lines.flatMap((line) => line.values);
+  if (choice.kind === "none") return [];
+  return barsOf(rows, columns, choice).slice(0, barsMax).map((bar) => bar.value);
+}
+
+/**
+ * The order of the columns where there is little room: what the chart is about comes first. The
+ * end of a window says no more than its start.
+ */
+export function columnOrder(columns: readonly Column[], choice: ChartChoice): number[] {
+  const hasStart = columns.some((column) => column.name === "window_start");
+  const drawn =
+    choice.kind === "line"
+      ? [choice.time, ...(choice.split === null ? [] : [choice.split]), choice.value]
+      : choice.kind === "bars"
+        ? [...choice.labels, choice.value]
+        : [];
+  const rest = indexes(columns, ({ name }, i) => !drawn.includes(i) && !(hasStart && name === "window_end"));
+  return [...drawn, ...rest];
+}
+
+/** The digits after the point of each column, so that a table and the chart beside it agree. */
+export function visibleDecimals(
+  columns: readonly Column[],
+  tableRows: readonly Row[],
+  chartRows: readonly Row[],
+  choice: ChartChoice,
+  barsMax: number,
+): number[] {
+  const decimals = columnDecimals(columns, tableRows);
+  if (choice.kind === "none") return decimals;
+  const ofChart = decimalsOf(chartValues(chartRows, columns, choice, barsMax));
+  return decimals.map((digits, i) => (i === choice.value ? Math.max(digits, ofChart) : digits));
 }

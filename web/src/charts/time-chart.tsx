@@ -20,6 +20,10 @@ interface TimeChartProps {
   formatTime: (timeS: number) => string;
   height: number;
   isUtc: boolean;
+  /** Formats the ticks of the axis, if not like the values. */
+  formatTick?: (value: number | null | undefined) => string;
+  /** The legend tells the last value that a line has, even if it ends before the others. */
+  keepsLast?: boolean;
   /** Values are seconds: the ticks of the axis then stand at whole minutes and hours. */
   isDuration?: boolean;
   /** The seconds before the newest point that are shown; without it, everything is. */
@@ -74,7 +78,8 @@ export function TimeChart(props: TimeChartProps) {
   const times = data[0];
   const shown = pointed !== null && pointed < times.length ? pointed : times.length - 1;
   const time = times[shown];
-  const values = lines.map((_, i) => data[i + 1]?.[shown]);
+  const keepsLast = (props.keepsLast ?? false) && pointed === null;
+  const values = lines.map((_, i) => (keepsLast ? lastOf(data[i + 1]) : data[i + 1]?.[shown]));
   const summary = lines.map((line, i) => `${line.label} ${format(values[i])}`).join(", ");
   const label = `${name}. ${time === undefined ? "No data yet." : `Latest: ${summary}.`}`;
 
@@ -96,6 +101,18 @@ export function TimeChart(props: TimeChartProps) {
       {times.length === 0 && <p className="chart-empty">No data yet</p>}
     </div>
   );
+}
+
+function tickText({ format, formatTick = format }: TimeChartProps, tick: number): string {
+  return formatTick(tick);
+}
+
+function lastOf(values: ArrayLike<number | null | undefined> | undefined): number | null {
+  for (let i = (values?.length ?? 0) - 1; i >= 0; i -= 1) {
+    const value = values?.[i];
+    if (value !== null && value !== undefined) return value;
+  }
+  return null;
 }
 
 function optionsFor(
@@ -133,7 +150,7 @@ function optionsFor(
         size: 56,
         gap: 6,
         space: 32,
-        values: (_, ticks) => ticks.map((tick) => latest.current.format(tick)),
+        values: (_, ticks) => ticks.map((tick) => tickText(latest.current, tick)),
         ...(latest.current.isDuration ? { incrs: DURATION_STEPS } : {}),
       },
     ],

@@ -1,5 +1,6 @@
 import { useMemo } from "react";
 import type { Column, Row } from "../api/messages.ts";
+import { numberText } from "../decimals.ts";
 import { count, eventTime, plural, short } from "../format.ts";
 import { BarChart } from "./bar-chart.tsx";
 import { barsOf, type ChartChoice, isOrdered, linesOf } from "./pick.ts";
@@ -15,7 +16,14 @@ interface ViewChartProps {
   choice: ChartChoice;
   height: number;
   barsMax: number;
+  /** Digits after the point of the values. */
+  decimals: number;
 }
+
+/** Values as the table shows them. */
+const withDecimals = (decimals: number) => (value: number | null | undefined) =>
+  value === null || value === undefined ? "–" : numberText(value, decimals);
+
 
 /** The rows of a view as lines or bars, and a note on whatever they leave out. */
 export function ViewChart(props: ViewChartProps) {
@@ -53,7 +61,9 @@ function ViewLines(props: ViewChartProps & { choice: ChartChoice & { kind: "line
         name={`${view}: ${valueName}${splitName} over ${columns[choice.time]?.name}`}
         data={data}
         lines={lines}
-        format={short}
+        format={withDecimals(props.decimals)}
+        formatTick={short}
+        keepsLast
         formatTime={formatTime}
         height={height}
         isUtc
@@ -77,7 +87,12 @@ function ViewBars(props: ViewChartProps & { choice: ChartChoice & { kind: "bars"
   ];
   return (
     <figure className="view-chart">
-      <BarChart name={`${view}: ${valueName} by ${labelNames}`} bars={bars} limit={barsMax} format={short} />
+      <BarChart
+        name={`${view}: ${valueName} by ${labelNames}`}
+        bars={bars}
+        limit={barsMax}
+        format={withDecimals(props.decimals)}
+      />
       <Notes notes={notes} />
     </figure>
   );

@@ -14,15 +14,15 @@ import { useStats } from "../live/live.ts";
 import { busiest, nodeTitle } from "../live/operators.ts";
 import { FlowEdge, type FlowEdgeType } from "./flow-edge.tsx";
 import { FlowNode, type FlowNodeType, NodeDetail } from "./flow-node.tsx";
-import { type Box, placeAsTree, placeInFlow } from "./layout.ts";
+import { type Box, placeAsTree, placeInFlow, withoutPassing } from "./layout.ts";
 
 const NODE_TYPES = { flow: FlowNode };
 const EDGE_TYPES = { flow: FlowEdge };
 /** Narrower than this, the flow is a tree from top to bottom. */
 const TREE_BELOW_PX = 620;
 /** Smaller than this, the text of a node cannot be read: the reader moves the graph instead. */
-const ZOOM_MIN_READABLE = 0.72;
-const HEIGHT_MAX_PX = 560;
+const ZOOM_MIN_READABLE = 0.6;
+const HEIGHT_MAX_PX = 640;
 /** Room below the tree for the name of the library that draws it. */
 const ATTRIBUTION_PX = 18;
 
@@ -75,7 +75,8 @@ interface FlowProps {
 
 function Flow({ pipeline, width, picked, onPick }: FlowProps) {
   const isTree = width < TREE_BELOW_PX;
-  const { graph, views } = pipeline;
+  const { views } = pipeline;
+  const graph = useMemo(() => withoutPassing(pipeline.graph), [pipeline.graph]);
   const placed = useMemo(() => {
     const place = isTree ? placeAsTree : placeInFlow;
     return place(graph.nodes, graph.edges, width);
@@ -145,7 +146,7 @@ function Flow({ pipeline, width, picked, onPick }: FlowProps) {
         zoomOnDoubleClick={false}
         zoomOnPinch={isCut}
         preventScrolling={false}
-        attributionPosition="bottom-left"
+        attributionPosition="top-right"
         aria-label="Graph of the pipeline"
       >
         {!isTree && <Background variant={BackgroundVariant.Dots} gap={18} size={1} />}

@@ -1,6 +1,7 @@
 import { memo } from "react";
 import type { Column, Row } from "../api/messages.ts";
 import { classOf, textOf } from "../columns.ts";
+import { columnDecimals } from "../decimals.ts";
 import { rowKey, type Sort } from "../live/view-rows.ts";
 import { cellText } from "./cell-text.ts";
 
@@ -11,6 +12,10 @@ interface RowTableProps {
   rows: readonly Row[];
   /** Positions of the key columns; a row keeps its place in the page by them. */
   keyColumns?: readonly number[];
+  /** Positions of the columns that are shown, in their order; without it, all. */
+  order?: readonly number[];
+  /** Digits after the point of each column; without it, as many as its rows need. */
+  decimals?: readonly number[];
   changed?: ReadonlyMap<number, ReadonlySet<number>>;
   revision?: number;
   sort?: Sort | null;
@@ -23,22 +28,25 @@ const NO_COLUMNS: readonly number[] = [];
 export const RowTable = memo(function RowTable(props: RowTableProps) {
   const { caption, columns, rows, keyColumns = NO_COLUMNS, changed, revision = 0 } = props;
   const keys = uniqueKeys(rows, keyColumns);
+  const order = props.order ?? columns.map((_, i) => i);
+  const decimals = props.decimals ?? columnDecimals(columns, rows);
   return (
     <table className="rows">
       <caption className="visually-hidden">{caption}</caption>
       <thead>
         <tr>
-          {columns.map((column, i) => (
-            <Head key={i} column={column} sort={props.sort ?? null} onSort={props.onSort} />
+          {order.map((i) => (
+            <Head key={i} column={columns[i]!} sort={props.sort ?? null} onSort={props.onSort} />
           ))}
         </tr>
       </thead>
       <tbody>
         {rows.map((row, i) => (
           <tr key={keys[i]} data-testid="row">
-            {columns.map((column, j) => {
+            {order.map((j) => {
+              const column = columns[j]!;
               const hasChanged = changed?.get(i)?.has(j) ?? false;
-              const text = cellText(row[j], column, keyColumns.includes(j));
+              const text = cellText(row[j], column, keyColumns.includes(j), decimals[j]);
               const full = textOf(row[j]);
               return (
                 <td
@@ -62,11 +70,11 @@ export const RowTable = memo(function RowTable(props: RowTableProps) {
 
 interface HeadProps {
   column: Column;
-  sort: Sort | null;
-  onSort: ((column: string) => void) | undefined;
+  sort?: Sort | null;
+  onSort?: ((column: string) => void) | undefined;
 }
 
-function Head({ column, sort, onSort }: HeadProps) {
+export function Head({ column, sort = null, onSort }: HeadProps) {
   const isSorted = sort?.column === column.name;
   const direction = isSorted ? (sort.descending ? "descending" : "ascending") : undefined;
   const kind = classOf(column);

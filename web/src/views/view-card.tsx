@@ -1,7 +1,7 @@
 import { useMemo, useRef } from "react";
 import type { ViewInfo } from "../api/messages.ts";
 import { timeOf } from "../columns.ts";
-import { chartOrder, pickChart } from "../charts/pick.ts";
+import { chartOrder, columnOrder, pickChart, visibleDecimals } from "../charts/pick.ts";
 import { ViewChart } from "../charts/view-chart.tsx";
 import { plural, rate } from "../format.ts";
 import { useStats } from "../live/live.ts";
@@ -21,6 +21,7 @@ export function ViewCard({ info }: { info: ViewInfo }) {
   const isOnScreen = useOnScreen(card);
   const key = useMemo(() => keyIndexes(info), [info]);
   const choice = useMemo(() => pickChart(info.columns, key), [info, key]);
+  const order = useMemo(() => columnOrder(info.columns, choice), [info, choice]);
   const isSeries = choice.kind === "line";
   const isLarge = useStats((s) => (s?.views[info.name]?.rows ?? 0) > ROWS_FETCHED);
   const sort = isLarge ? chartOrder(choice, info.columns) : null;
@@ -42,6 +43,11 @@ export function ViewCard({ info }: { info: ViewInfo }) {
       changed: new Map(picked.map((i, place) => [place, data?.changed.get(i) ?? new Set<number>()])),
     };
   }, [data, choice]);
+
+  const decimals = useMemo(
+    () => visibleDecimals(info.columns, shown.rows, data?.rows ?? [], choice, BARS_SHOWN),
+    [info, data, shown, choice],
+  );
 
   const heading = `view-card-${info.name}`;
   return (
@@ -66,6 +72,7 @@ export function ViewCard({ info }: { info: ViewInfo }) {
           choice={choice}
           height={150}
           barsMax={BARS_SHOWN}
+          decimals={choice.kind === "none" ? 0 : (decimals[choice.value] ?? 0)}
         />
       )}
       {data && data.rows.length === 0 && <EmptyView info={info} />}
@@ -77,6 +84,8 @@ export function ViewCard({ info }: { info: ViewInfo }) {
               columns={info.columns}
               rows={shown.rows}
               keyColumns={key}
+              order={order}
+              decimals={decimals}
               changed={shown.changed}
               revision={data?.revision ?? 0}
             />

@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState } from "react";
 import { api } from "../api/client.ts";
 import type { ViewInfo } from "../api/messages.ts";
-import { type ChartChoice, chartOrder, pickChart } from "../charts/pick.ts";
+import { type ChartChoice, chartOrder, pickChart, visibleDecimals } from "../charts/pick.ts";
 import { ViewChart } from "../charts/view-chart.tsx";
 import { count, plural, rate } from "../format.ts";
 import { useIsLive, usePipeline, useStats } from "../live/live.ts";
@@ -15,6 +15,7 @@ import { EmptyView } from "./view-card.tsx";
 
 const PAGE_ROWS = 50;
 const CHART_ROWS = 1_000;
+const BARS_SHOWN = 20;
 
 export function ViewPage({ name }: { name: string }) {
   const pipeline = usePipeline();
@@ -93,6 +94,11 @@ function ViewContent({ info }: { info: ViewInfo }) {
   const chart = useViewRows(info, chartRange, choice.kind !== "none");
   const total = useStats((s) => s?.views[info.name]?.rows) ?? table.data?.total ?? 0;
 
+  const decimals = useMemo(
+    () => visibleDecimals(info.columns, table.data?.rows ?? [], chart.data?.rows ?? [], choice, BARS_SHOWN),
+    [info, table.data, chart.data, choice],
+  );
+
   // A view may shrink below the page that is shown.
   useEffect(() => {
     if (offset > 0 && offset >= total) setOffset(Math.floor(Math.max(0, total - 1) / PAGE_ROWS) * PAGE_ROWS);
@@ -117,7 +123,8 @@ function ViewContent({ info }: { info: ViewInfo }) {
             isSorted={chartSort !== null}
             choice={choice}
             height={240}
-            barsMax={20}
+            barsMax={BARS_SHOWN}
+            decimals={choice.kind === "none" ? 0 : (decimals[choice.value] ?? 0)}
           />
         )}
       </section>
@@ -147,6 +154,7 @@ function ViewContent({ info }: { info: ViewInfo }) {
               columns={info.columns}
               rows={table.data.rows}
               keyColumns={key}
+              decimals={decimals}
               changed={table.data.changed}
               revision={table.data.revision}
               sort={sort}
