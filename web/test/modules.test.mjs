@@ -14,7 +14,8 @@ const { busiestOf } = await load("./src/live/operators.ts");
 const { changedCells } = await load("./src/live/view-rows.ts");
 const { cellText } = await load("./src/views/cell-text.ts");
 const { originalOf } = await load("./src/dead-letters/original.ts");
-const { placeAsTree, placeInFlow } = await load("./src/graph/layout.ts");
+const { columnDecimals, decimalsOf, numberText } = await load("./src/decimals.ts");
+const { placeAsTree, placeInFlow, withoutPassing } = await load("./src/graph/layout.ts");
 
 const column = (name, type) => ({ name, type });
 
@@ -178,6 +179,48 @@ test("cells", () => {
   assert.equal(cellText("1.50", column("x", "DECIMAL(10,2)"), false), "1.50");
   assert.equal(cellText(null, column("x", "TEXT"), false), "null");
   assert.equal(cellText([1, "a"], column("x", "LIST"), false), '[1,"a"]');
+});
+
+test("a column has the fewest decimals that show its values", () => {
+  check(decimalsOf, [
+    [[8.6, 12], 1],
+    [[8, null, 12], 0],
+    [[1 / 3, 2], 3],
+    [["1.50", "2.00"], 2],
+    [[0.1 + 0.2], 1],
+  ]);
+  const columns = [column("n", "BIGINT"), column("mean", "DOUBLE")];
+  assert.deepEqual(columnDecimals(columns, [[1, 8.6], [2, 9.25]]), [0, 2]);
+  assert.equal(cellText(9, columns[1], false, 2), "9.00");
+  assert.equal(numberText(12_345.6, 1), "12,345.6");
+  assert.equal(cellText("9007199254740993", columns[0], false), "9007199254740993");
+  const choice = { kind: "bars", labels: [0], value: 1 };
+  assert.deepEqual(pick.visibleDecimals(columns, [[1, 8]], [[1, 8], [2, 9.5]], choice, 9), [0, 1]);
+});
+
+test("a card shows first what its chart is about, and no end of a window", () => {
+  const names = ["window_start", "window_end", "origin", "flights", "mean"];
+  const columns = names.map((name) => column(name, "TEXT"));
+  const choice = { kind: "line", time: 0, value: 4, split: 2 };
+  assert.deepEqual(pick.columnOrder(columns, choice), [0, 2, 4, 3]);
+});
+
+test("projections between two nodes are not drawn", () => {
+  const node = (id, kind, label) => ({ id, kind, label });
+  const nodes = [
+    node("s", "source", "s"),
+    node("p", "operator", "project"),
+    node("q", "operator", "project"),
+    node("shared", "operator", "project"),
+    node("v", "view", "v"),
+    node("w", "view", "w"),
+  ];
+  const edge = (from, to) => ({ from, to });
+  const edges = [edge("s", "p"), edge("p", "q"), edge("q", "v"), edge("s", "v")];
+  const shared = [edge("s", "shared"), edge("shared", "v"), edge("shared", "w")];
+  const drawn = withoutPassing({ nodes, edges: [...edges, ...shared] });
+  assert.deepEqual(drawn.nodes.map(({ id }) => id), ["s", "shared", "v", "w"]);
+  assert.deepEqual(drawn.edges, [edge("s", "v"), ...shared]);
 });
 
 test("bytes that are no text are recognised", () => {

@@ -76,6 +76,12 @@ impl Lock {
 
     /// Pins the columns of a source.
     pub fn set_source(&mut self, source: &str, schema: &Schema) {
+        // A type without a SQL name that reads back (a struct) cannot be pinned: it is found anew.
+        let is_named = |t| types::parse(&types::name(t)).is_ok_and(|read| read == *t);
+        if !schema.fields().iter().all(|field| is_named(field.data_type())) {
+            self.sources.remove(source);
+            return;
+        }
         let columns =
             schema.fields().iter().map(|f| (f.name().clone(), types::name(f.data_type())));
         self.sources.insert(source.to_owned(), columns.collect());

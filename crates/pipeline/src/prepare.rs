@@ -185,7 +185,15 @@ fn view_defs(pipeline: &Pipeline) -> Vec<ViewDef> {
 
 fn source_problem(pipeline: &Pipeline, name: &str, error: Error) -> LoadError {
     if error.kind() != syncline_change::ErrorKind::Config {
-        return LoadError::Unreadable(error.within(format!("source `{name}`")));
+        let shown = |text: &str| pipeline.secrets.redact(text);
+        let mut made = Error::new(error.kind(), shown(error.message()));
+        if let Some(detail) = error.detail_text() {
+            made = made.detail(shown(detail));
+        }
+        if let Some(hint) = error.hint_text() {
+            made = made.hint(hint);
+        }
+        return LoadError::Unreadable(made);
     }
     let message = match error.detail_text() {
         Some(detail) => format!("{}: {detail}", error.message()),

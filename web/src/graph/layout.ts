@@ -14,35 +14,6 @@ export interface Placed {
   height: number;
 }
 
-/**
- * The graph without the operators that only pass columns on, from one node to one other: their
- * neighbours are joined instead.
- */
-export function withoutProjections(
-  nodes: readonly GraphNode[],
-  edges: readonly GraphEdge[],
-): { nodes: GraphNode[]; edges: GraphEdge[] } {
-  const isPassing = ({ id, kind, label }: GraphNode) =>
-    kind === "operator" &&
-    label === "project" &&
-    edges.filter((edge) => edge.to === id).length === 1 &&
-    edges.filter((edge) => edge.from === id).length === 1 &&
-    !edges.some((edge) => edge.from === id && edge.to === id);
-  let joined = [...edges];
-  const gone = new Set<string>();
-  for (const node of nodes.filter(isPassing)) {
-    const into = joined.find((edge) => edge.to === node.id);
-    const out = joined.find((edge) => edge.from === node.id);
-    // Of a ring of projections, one stays.
-    if (!into || !out || into.from === out.to) continue;
-    gone.add(node.id);
-    joined = joined.filter((edge) => edge !== into && edge !== out);
-    const isKnown = joined.some((edge) => edge.from === into.from && edge.to === out.to);
-    if (!isKnown) joined.push({ from: into.from, to: out.to });
-  }
-  return { nodes: nodes.filter((node) => !gone.has(node.id)), edges: joined };
-}
-
 const HEIGHT = 62;
 const ROOMY = { width: 164, ranksep: 44 };
 /** As far as the roomy drawing may be made smaller before the compact one is easier to read. */

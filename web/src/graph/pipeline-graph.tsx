@@ -2,12 +2,15 @@ import {
   Background,
   BackgroundVariant,
   Controls,
+  getViewportForBounds,
   ReactFlow,
   type ReactFlowInstance,
   ReactFlowProvider,
+  useReactFlow,
+  useStore,
 } from "@xyflow/react";
 import "@xyflow/react/dist/base.css";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { Pipeline } from "../api/messages.ts";
 import { useCell } from "../live/cell.ts";
 import { useStats } from "../live/live.ts";
@@ -20,11 +23,22 @@ const NODE_TYPES = { flow: FlowNode };
 const EDGE_TYPES = { flow: FlowEdge };
 /** Narrower than this, the flow is a tree from top to bottom. */
 const TREE_BELOW_PX = 620;
-/** Smaller than this, the text of a node cannot be read: the reader moves the graph instead. */
-const ZOOM_MIN_READABLE = 0.6;
+/** Smaller than this, the text of a node is hard to read: the reader can zoom in. */
+const ZOOM_READABLE = 0.8;
+const ZOOM_MIN = 0.2;
+const HEIGHT_MIN_PX = 320;
 const HEIGHT_MAX_PX = 640;
-/** Room below the tree for the name of the library that draws it. */
-const ATTRIBUTION_PX = 18;
+/** Room around the graph, so that what stands above it (or below the tree) lies over no node. */
+const MARGIN_PX = 8;
+const BAND_PX = 40;
+const ATTRIBUTION_PX = 22;
+const FLOW_PADDING = {
+  top: `${BAND_PX}px`,
+  right: `${MARGIN_PX}px`,
+  bottom: `${MARGIN_PX}px`,
+  left: `${MARGIN_PX}px`,
+} as const;
+const TREE_PADDING = { top: "0px", right: "0px", bottom: `${ATTRIBUTION_PX}px`, left: "0px" } as const;
 
 /** The pipeline as it runs. */
 export function PipelineGraph({ pipeline }: { pipeline: Pipeline }) {
@@ -106,51 +120,66 @@ function Flow({ pipeline, width, picked, onPick }: FlowProps) {
     });
   }, [graph, isTree]);
 
-  const zoom = Math.max(ZOOM_MIN_READABLE, Math.min(1, width / placed.width));
-  const natural = placed.height * zoom;
-  const height = isTree ? natural + ATTRIBUTION_PX : Math.max(160, Math.min(natural, HEIGHT_MAX_PX));
-  const isCut = !isTree && (placed.width * zoom > width + 1 || natural > height + 1);
-  const flow = useRef<ReactFlowInstance<FlowNodeType, FlowEdgeType> | null>(null);
-  const viewport = {
-    x: Math.max(0, (width - placed.width * zoom) / 2),
-    y: isTree ? 0 : Math.max(0, (height - natural) / 2),
-    zoom,
-  };
-  const viewportText = JSON.stringify(viewport);
-  useEffect(() => {
-    void flow.current?.setViewport(JSON.parse(viewportText) as typeof viewport);
-  }, [viewportText]);
+  const room = width - 2 * MARGIN_PX;
+  const fitted = placed.height * Math.min(1, room / placed.width) + BAND_PX + MARGIN_PX;
+  const height = isTree
+    ? placed.height + ATTRIBUTION_PX
+    : Math.max(HEIGHT_MIN_PX, Math.min(Math.ceil(fitted), HEIGHT_MAX_PX));
+  const zoom = Math.min(room / placed.width, (height - BAND_PX - MARGIN_PX) / placed.height);
+  const isSmall = !isTree && zoom < ZOOM_READABLE;
+
+  const flow = useReactFlow<FlowNodeType, FlowEdgeType>();
+  const boxWidth = useStore((s) => s.width);
+  const boxHeight = useStore((s) => s.height);
+  const fit = useMemo(
+    () => ({ padding: isTree ? TREE_PADDING : FLOW_PADDING, minZoom: ZOOM_MIN, maxZoom: 1 }),
+    [isTree],
+  );
+  // The layout has set the size of every node, so there is nothing to measure first.
+  const refit = useCallback(() => {
+    if (boxWidth === 0 || boxHeight === 0) return;
+    const bounds = { x: 0, y: 0, width: placed.width, height: placed.height };
+    const { padding, minZoom, maxZoom } = fit;
+    void flow.setViewport(getViewportForBounds(bounds, boxWidth, boxHeight, minZoom, maxZoom, padding));
+  }, [flow, fit, placed, boxWidth, boxHeight]);
+  useEffect(refit, [refit]);
 
   return (
     <div
       className="graph"
       style={{ height }}
-      onFocus={(event) => revealNode(event.target, flow.current, placed.boxes)}
+      onFocus={(event) => revealNode(event.target, flow, placed.boxes)}
     >
       <ReactFlow
         nodes={nodes}
         edges={edges}
         nodeTypes={NODE_TYPES}
         edgeTypes={EDGE_TYPES}
-        onInit={(instance) => (flow.current = instance)}
-        defaultViewport={viewport}
-        minZoom={0.3}
+        minZoom={ZOOM_MIN}
         maxZoom={1.6}
         nodesDraggable={false}
         nodesConnectable={false}
         nodesFocusable={false}
         edgesFocusable={false}
         elementsSelectable={false}
-        panOnDrag={isCut}
+        panOnDrag={isSmall}
         zoomOnScroll={false}
         zoomOnDoubleClick={false}
-        zoomOnPinch={isCut}
+        zoomOnPinch={isSmall}
         preventScrolling={false}
-        attributionPosition="top-right"
+        attributionPosition={isTree ? "bottom-left" : "top-right"}
         aria-label="Graph of the pipeline"
       >
         {!isTree && <Background variant={BackgroundVariant.Dots} gap={18} size={1} />}
-        {isCut && <Controls showInteractive={false} position="bottom-right" />}
+        {isSmall && (
+          <Controls
+            showInteractive={false}
+            position="top-left"
+            orientation="horizontal"
+            onFitView={refit}
+            fitViewOptions={fit}
+          />
+        )}
       </ReactFlow>
     </div>
   );
@@ -159,13 +188,13 @@ function Flow({ pipeline, width, picked, onPick }: FlowProps) {
 /** Brings a node that the keyboard has reached into sight. */
 function revealNode(
   target: Element,
-  flow: ReactFlowInstance<FlowNodeType, FlowEdgeType> | null,
+  flow: ReactFlowInstance<FlowNodeType, FlowEdgeType>,
   boxes: ReadonlyMap<string, Box>,
 ): void {
   const id = target.closest(".react-flow__node")?.getAttribute("data-id");
   const place = id ? boxes.get(id) : undefined;
   const frame = target.closest(".graph")?.getBoundingClientRect();
-  if (!flow || !place || !frame || !target.matches(":focus-visible")) return;
+  if (!place || !frame || !target.matches(":focus-visible")) return;
   const box = target.getBoundingClientRect();
   const isInside =
     box.left >= frame.left && box.right <= frame.right && box.top >= frame.top && box.bottom <= frame.bottom;
