@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
@@ -12,7 +11,7 @@ use syncline_change::source::{RejectClass, Rejected};
 use syncline_change::{Batch, Error, ErrorKind, Result};
 
 use super::accumulate::change_count;
-use super::top::difference;
+use super::top::changes;
 use super::{Epoch, Operator, relabel};
 use crate::batch::Runner;
 use crate::content::Content;
@@ -116,13 +115,7 @@ impl Operator for Recompute {
             }
         }
         let before = std::mem::replace(&mut self.output, output);
-        let changes = difference(&before, &self.output);
-        if changes.is_empty() {
-            return Ok(vec![]);
-        }
-        let rows = self.codec.decode_batch(changes.iter().map(|(row, _)| *row))?;
-        let weights: Vec<i64> = changes.iter().map(|(_, weight)| *weight).collect();
-        Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+        changes(&self.codec, &before, &self.output)
     }
 
     fn state_rows(&self) -> usize {

@@ -120,13 +120,7 @@ impl Operator for Top {
         }
         let first = self.first()?;
         let before = std::mem::replace(&mut self.shown, first);
-        let changes = difference(&before, &self.shown);
-        if changes.is_empty() {
-            return Ok(vec![]);
-        }
-        let rows = self.codec.decode_batch(changes.iter().map(|(row, _)| *row))?;
-        let weights: Vec<i64> = changes.iter().map(|(_, weight)| *weight).collect();
-        Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+        changes(&self.codec, &before, &self.shown)
     }
 
     fn state_rows(&self) -> usize {
@@ -134,8 +128,23 @@ impl Operator for Top {
     }
 }
 
+/// What turns one multiset of encoded rows into another, as at most one batch.
+pub(crate) fn changes(
+    codec: &RowCodec,
+    before: &BTreeMap<Box<[u8]>, i64>,
+    after: &BTreeMap<Box<[u8]>, i64>,
+) -> Result<Vec<Batch>> {
+    let changes = difference(before, after);
+    if changes.is_empty() {
+        return Ok(vec![]);
+    }
+    let rows = codec.decode_batch(changes.iter().map(|(row, _)| *row))?;
+    let weights: Vec<i64> = changes.iter().map(|(_, weight)| *weight).collect();
+    Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+}
+
 /// What turns one multiset into another: first what goes, then what comes, each in order.
-pub(crate) fn difference<'a>(
+fn difference<'a>(
     before: &'a BTreeMap<Box<[u8]>, i64>,
     after: &'a BTreeMap<Box<[u8]>, i64>,
 ) -> Vec<(&'a [u8], i64)> {
