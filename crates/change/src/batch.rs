@@ -136,6 +136,24 @@ impl Batch {
         Ok(Self::normal(rows, &weights))
     }
 
+    /// The same rows in the same order, in batches of about `rows_min` rows or more.
+    pub fn coalesce(schema: &SchemaRef, batches: Vec<Self>, rows_min: usize) -> Result<Vec<Self>> {
+        let (mut done, mut small, mut rows) = (Vec::new(), Vec::new(), 0);
+        for batch in batches {
+            rows += batch.num_rows();
+            small.push(batch);
+            if rows >= rows_min {
+                done.push(Self::concat(schema, &small)?);
+                small.clear();
+                rows = 0;
+            }
+        }
+        if rows > 0 {
+            done.push(Self::concat(schema, &small)?);
+        }
+        Ok(done)
+    }
+
     fn weight_column(&self) -> ArrayRef {
         match &self.weights {
             Some(weights) => Arc::new(weights.clone()),

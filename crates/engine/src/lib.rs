@@ -38,7 +38,7 @@
 //! ```
 //!
 //! In reading order: [`table`] (what is asked for), `sql` (to plans), `circuit` (to operators),
-//! `operators`, [`content`] (what a view holds), `batch` (the second opinion).
+//! `operators`, `state` (what they remember), [`content`] (what a view holds), `batch` (the second opinion).
 
 pub mod table;
 
@@ -47,6 +47,7 @@ mod sql;
 
 mod circuit;
 mod operators;
+mod state;
 
 pub mod content;
 

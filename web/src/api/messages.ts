@@ -84,6 +84,7 @@ export interface OperatorStats {
   /** Share of the last second spent working, 0 to 1. */
   busy_ratio: number;
   state_rows: number;
+  state_bytes: number;
 }
 
 export interface SinkStats {

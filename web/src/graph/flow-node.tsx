@@ -1,6 +1,6 @@
 import { Handle, type Node, type NodeProps, Position } from "@xyflow/react";
 import type { GraphNode } from "../api/messages.ts";
-import { percent, rate } from "../format.ts";
+import { bytes, percent, rate } from "../format.ts";
 import { useCell } from "../live/cell.ts";
 import { useStats } from "../live/live.ts";
 import { busiest, figuresOf } from "../live/operators.ts";
@@ -109,6 +109,7 @@ export function NodeDetail({ node, onClose }: { node: GraphNode; onClose: () => 
           <Fact name="rate" value={rate(operator.rows_per_s)} />
           <Fact name="busy" value={percent(operator.busy_ratio)} />
           <Fact name="rows of state" value={operator.state_rows.toLocaleString("en-US")} />
+          <Fact name="state" value={bytes(operator.state_bytes)} />
         </dl>
       )}
     </div>

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, NullEquality, TableReference};
 use datafusion::datasource::provider_as_source;
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Sort as SortPlan, TableScan,
 };
 use datafusion::physical_expr::create_physical_expr;
-use datafusion::physical_expr::expressions::{Column, lit};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
@@ -24,8 +24,8 @@ use super::node::{Node, NodeKind, Work};
 use crate::batch::{Runner, empty_table, failed};
 use crate::functions::now;
 use crate::operators::{
-    Aggregate, AggregateCall, Function, Join, JoinKind, JoinSpec, Map, Recompute, SortTerm, Top,
-    Union,
+    Aggregate, AggregateCall, Arrange, Arrangement, Condition, Function, Join, JoinKind, JoinSpec,
+    Map, Recompute, SortTerm, Top, Union, Which,
 };
 
 /// Why a plan node has no operator of its own. Not an error: it is recomputed.
@@ -39,6 +39,8 @@ pub(super) struct Compiler {
     shared: HashMap<LogicalPlan, usize>,
     /// Nodes that only choose columns: of which node, and which.
     selections: HashMap<usize, (usize, Vec<usize>)>,
+    /// Nodes that keep rows by key: of which node, how, and which they are.
+    arrangements: Vec<(usize, Arrangement, usize)>,
     runner: Arc<Runner>,
     props: ExecutionProps,
     /// The view that is being compiled, for reports.
@@ -52,6 +54,7 @@ impl Compiler {
             relations: HashMap::new(),
             shared: HashMap::new(),
             selections: HashMap::new(),
+            arrangements: Vec::new(),
             runner,
             props: ExecutionProps::new(),
             view: String::new(),
@@ -361,81 +364,80 @@ impl Compiler {
     }
 
     fn join(&mut self, join: &JoinPlan, plan: &LogicalPlan) -> Result<Result<usize, Reason>> {
-        let kind = match (join.join_type, &join.filter) {
-            (JoinType::Inner, _) => JoinKind::Inner,
-            (JoinType::Left | JoinType::Right, None) => JoinKind::Left,
-            (JoinType::Left | JoinType::Right, Some(_)) => {
-                return Ok(Err(
-                    "an outer join with a further condition has no incremental form yet".to_owned(),
-                ));
-            }
-            (other, _) => return Ok(Err(format!("a {other} join has no incremental form yet"))),
-        };
+        if join.null_aware && join.filter.is_some() {
+            return Ok(Err("a correlated NOT IN has no incremental form yet".to_owned()));
+        }
         let (left, right) = (join.left.schema(), join.right.schema());
-        let mut keys = Vec::new();
+        let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
         for (l, r) in &join.on {
             let (l, r) = (self.physical(l, left)?, self.physical(r, right)?);
             let key_type = l.data_type(left.as_arrow()).map_err(failed)?;
             if key_type != r.data_type(right.as_arrow()).map_err(failed)? {
                 return Ok(Err("the two sides of a join's key differ in type".to_owned()));
             }
-            keys.push((l, r, key_type));
+            left_keys.push((l, key_type.clone()));
+            right_keys.push((r, key_type));
         }
-        if keys.is_empty() {
-            // Every row meets every other: they all have the same key.
-            keys.push((lit(0_i64), lit(0_i64), DataType::Int64));
+        let condition = match &join.filter {
+            None => None,
+            Some(only) => {
+                let both = left.join(right).map_err(failed)?;
+                let predicate = self.physical(only, &both)?;
+                Some(Condition { predicate, schema: Arc::new(both.as_arrow().clone()) })
+            }
+        };
+        let kind = join_kind(join);
+        let nulls_match = join.null_equality == NullEquality::NullEqualsNull;
+        let mut inputs = Vec::with_capacity(2);
+        for (side, (input, keys)) in
+            [(&join.left, left_keys), (&join.right, right_keys)].into_iter().enumerate()
+        {
+            let keeps_null_keys = nulls_match || kind.shows_unmatched(side);
+            let by = Arrangement { keys, order: vec![], keeps_null_keys };
+            let input = self.compile(input)?;
+            inputs.push(self.arrange(input, by)?);
         }
-        let key_fields = keys.iter().enumerate();
-        let key_fields =
-            key_fields.map(|(i, (_, _, t))| Field::new(format!("key{i}"), t.clone(), true));
-        let key_schema = Arc::new(Schema::new(key_fields.collect::<Vec<_>>()));
-        let (left_keys, right_keys): (Vec<_>, Vec<_>) =
-            keys.into_iter().map(|(l, r, _)| (l, r)).unzip();
-        let condition =
-            join.filter.as_ref().map(|only| self.physical(only, plan.schema())).transpose()?;
-        let (left_node, right_node) = (self.compile(&join.left)?, self.compile(&join.right)?);
         let detail = join_detail(join);
-        let label = if join.join_type == JoinType::Inner { "join" } else { "outer join" };
-        let sides = (left_keys, arrow_schema(&join.left), right_keys, arrow_schema(&join.right));
-        let (left_keys, left_schema, right_keys, right_schema) = sides;
-        let flipped = join.join_type == JoinType::Right;
+        let label = join_label(join);
         let schema = arrow_schema(plan);
-        let mut spec = JoinSpec {
+        let key = match kind {
+            // Rows of either side without a match are alike where their keys are NULL.
+            JoinKind::Pairs { kept: [true, true] } => None,
+            JoinKind::Pairs { .. } => self.joined_key(inputs[0], inputs[1]),
+            JoinKind::Rows { of, .. } => self.nodes[inputs[of]].key.clone(),
+        };
+        let is_inner = kind == JoinKind::Pairs { kept: [false, false] };
+        let append_only = is_inner && inputs.iter().all(|&input| self.nodes[input].append_only);
+        let spec = JoinSpec {
             name: format!("{label} ({detail})"),
             view: self.view.clone(),
             kind,
-            left: (left_keys, left_schema.clone()),
-            right: (right_keys, right_schema.clone()),
-            key_schema,
-            nulls_match: join.null_equality == NullEquality::NullEqualsNull,
+            nulls_match,
             condition,
             schema: schema.clone(),
         };
-        let key = self.joined_key(left_node, right_node);
-        let append_only = kind == JoinKind::Inner
-            && self.nodes[left_node].append_only
-            && self.nodes[right_node].append_only;
-        let mut inputs = vec![left_node, right_node];
-        if flipped {
-            std::mem::swap(&mut spec.left, &mut spec.right);
-            inputs.swap(0, 1);
-            let (l, r) = (left_schema.fields().len(), right_schema.fields().len());
-            spec.schema = Arc::new(schema.project(&(l..l + r).chain(0..l).collect::<Vec<_>>())?);
-            let inner_schema = spec.schema.clone();
-            let node =
-                self.operator(label, detail, Box::new(Join::new(spec)?), inputs, inner_schema);
-            let columns = (r..l + r)
-                .chain(0..r)
-                .zip(schema.fields())
-                .map(|(i, field)| Arc::new(Column::new(field.name(), i)) as Arc<dyn PhysicalExpr>);
-            let columns = Some(columns.collect());
-            let detail = "columns in order".to_owned();
-            return self.add_map(node, None, columns, schema, detail).map(Ok);
-        }
-        let node = self.operator(label, detail, Box::new(Join::new(spec)?), inputs, schema);
+        let node = self.operator(label, detail, Box::new(Join::new(spec)), inputs, schema);
         self.nodes[node].key = key;
         self.nodes[node].append_only = append_only;
         Ok(Ok(node))
+    }
+
+    /// The node that keeps the rows of `input` by key, shared by all that need the same.
+    fn arrange(&mut self, input: usize, by: Arrangement) -> Result<usize> {
+        let found = self.arrangements.iter().find(|(of, have, _)| *of == input && *have == by);
+        if let Some(&(_, _, node)) = found {
+            return Ok(node);
+        }
+        let keys: Vec<String> = by.keys.iter().map(|(key, _)| key.to_string()).collect();
+        let detail = if keys.is_empty() { "all together".to_owned() } else { keys.join(", ") };
+        let schema = self.nodes[input].schema.clone();
+        let name = format!("arrange ({detail})");
+        let work = Arrange::new((name, self.view.clone()), by.clone(), schema.clone())?;
+        let node = self.operator("arrange", detail, Box::new(work), vec![input], schema);
+        self.nodes[node].key = self.nodes[input].key.clone();
+        self.nodes[node].append_only = self.nodes[input].append_only;
+        self.arrangements.push((input, by, node));
+        Ok(node)
     }
 
     /// A row of a join is known by the keys of both its parts.
@@ -646,6 +648,34 @@ fn mapped_key(key: &[usize], columns: Option<&[Arc<dyn PhysicalExpr>]>) -> Optio
 
 fn arrow_schema(plan: &LogicalPlan) -> SchemaRef {
     Arc::new(plan.schema().as_arrow().clone())
+}
+
+fn join_kind(join: &JoinPlan) -> JoinKind {
+    let pairs = |left, right| JoinKind::Pairs { kept: [left, right] };
+    let rows = |of, which| JoinKind::Rows { of, which };
+    match join.join_type {
+        JoinType::Inner => pairs(false, false),
+        JoinType::Left => pairs(true, false),
+        JoinType::Right => pairs(false, true),
+        JoinType::Full => pairs(true, true),
+        JoinType::LeftSemi => rows(0, Which::Matched),
+        JoinType::RightSemi => rows(1, Which::Matched),
+        JoinType::LeftAnti if join.null_aware => rows(0, Which::NotIn),
+        JoinType::LeftAnti => rows(0, Which::Unmatched),
+        JoinType::RightAnti => rows(1, Which::Unmatched),
+        JoinType::LeftMark => rows(0, Which::Marked),
+        JoinType::RightMark => rows(1, Which::Marked),
+    }
+}
+
+fn join_label(join: &JoinPlan) -> &'static str {
+    match join.join_type {
+        JoinType::Inner => "join",
+        JoinType::Left | JoinType::Right | JoinType::Full => "outer join",
+        JoinType::LeftSemi | JoinType::RightSemi => "semi join",
+        JoinType::LeftAnti | JoinType::RightAnti => "anti join",
+        JoinType::LeftMark | JoinType::RightMark => "mark join",
+    }
 }
 
 fn join_detail(join: &JoinPlan) -> String {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use smallvec::SmallVec;
 use syncline_change::source::Rejected;
 use syncline_change::{Batch, Error, Result};
 
@@ -17,7 +18,7 @@ pub use node::{NodeKind, NodeStats};
 
 use crate::batch::Runner;
 use crate::content::Order;
-use crate::operators::{Consolidate, Epoch, Input, Settle, Workers};
+use crate::operators::{Change, Consolidate, Epoch, Input, Settle, Workers};
 use crate::sql::{PlannedView, Session, SqlError, plan_views};
 use crate::table::{TableDef, ViewDef};
 use compile::Compiler;
@@ -171,29 +172,8 @@ impl Circuit {
                 table.finish();
             }
         }
-        for (i, node) in self.nodes.iter_mut().enumerate() {
-            let mut epoch = Epoch {
-                number,
-                time_us,
-                watermarks: &self.watermarks,
-                workers: &self.workers,
-                rejected: &mut rejected,
-            };
-            let started = (self.stopwatch)();
-            let output = match &mut node.work {
-                Work::Input(table) => {
-                    let output =
-                        step_node(table.as_mut(), &mut epoch, &[&incoming[i]], &mut node.stats)?;
-                    self.watermarks[i] = table.watermark();
-                    output
-                }
-                Work::Operator(operator) => {
-                    let inputs: Vec<&[Batch]> =
-                        node.inputs.iter().map(|&input| outputs[input].as_slice()).collect();
-                    step_node(operator.as_mut(), &mut epoch, &inputs, &mut node.stats)?
-                }
-            };
-            node.stats.busy_nanos += (self.stopwatch)().saturating_sub(started);
+        while outputs.len() < self.nodes.len() {
+            let output = self.run_next((number, time_us), &incoming, &outputs, &mut rejected)?;
             outputs.push(output);
         }
         Ok(StepOutput {
@@ -201,6 +181,39 @@ impl Circuit {
             tables: self.tables.iter().map(|&node| outputs[node].clone()).collect(),
             rejected,
         })
+    }
+
+    /// What the next node makes of the outputs of all nodes before it.
+    fn run_next(
+        &mut self,
+        (number, time_us): (u64, i64),
+        incoming: &[Vec<Batch>],
+        outputs: &[Vec<Batch>],
+        rejected: &mut Vec<(String, Rejected)>,
+    ) -> Result<Vec<Batch>> {
+        let (before, rest) = self.nodes.split_at_mut(outputs.len());
+        let node = &mut rest[0];
+        let (watermarks, workers) = (&self.watermarks, &self.workers);
+        let mut epoch = Epoch { number, time_us, watermarks, workers, rejected };
+        let started = (self.stopwatch)();
+        let output = match &mut node.work {
+            Work::Input(table) => {
+                let input = Change { batches: &incoming[outputs.len()], arranged: None };
+                let output = step_node(table.as_mut(), &mut epoch, &[input], &mut node.stats)?;
+                self.watermarks[outputs.len()] = table.watermark();
+                output
+            }
+            Work::Operator(operator) => {
+                let change = |&input: &usize| Change {
+                    batches: &outputs[input],
+                    arranged: before[input].arranged(),
+                };
+                let inputs: SmallVec<[Change<'_>; 2]> = node.inputs.iter().map(change).collect();
+                step_node(operator.as_mut(), &mut epoch, &inputs, &mut node.stats)?
+            }
+        };
+        node.stats.busy_nanos += (self.stopwatch)().saturating_sub(started);
+        Ok(output)
     }
 
     /// The views, in the order in which they were given.
@@ -239,17 +252,18 @@ impl Circuit {
 fn step_node(
     operator: &mut dyn crate::operators::Operator,
     epoch: &mut Epoch<'_>,
-    inputs: &[&[Batch]],
+    inputs: &[Change<'_>],
     stats: &mut NodeStats,
 ) -> Result<Vec<Batch>> {
-    if inputs.iter().all(|batches| batches.is_empty()) && !operator.is_due(epoch) {
+    if inputs.iter().all(|input| input.batches.is_empty()) && !operator.is_due(epoch) {
         return Ok(vec![]);
     }
     let output = operator.step(epoch, inputs)?;
     let rows = |batches: &[Batch]| batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-    stats.rows_in += inputs.iter().map(|batches| rows(batches)).sum::<u64>();
+    stats.rows_in += inputs.iter().map(|input| rows(input.batches)).sum::<u64>();
     stats.rows_out += rows(&output);
     stats.state_rows = operator.state_rows() as u64;
+    stats.state_bytes = operator.state_bytes() as u64;
     Ok(output)
 }
 

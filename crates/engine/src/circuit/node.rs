@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::operators::{Input, Operator};
+use crate::operators::{Arranged, Input, Operator};
 
 /// One node: work, where its input comes from, and what is known about its output.
 pub(crate) struct Node {
@@ -26,6 +26,16 @@ pub(crate) struct Node {
     /// The tables that its content depends on.
     pub(crate) tables: BTreeSet<usize>,
     pub(crate) stats: NodeStats,
+}
+
+impl Node {
+    /// The rows that it keeps by key, if it does.
+    pub(crate) fn arranged(&self) -> Option<&Arranged> {
+        match &self.work {
+            Work::Input(_) => None,
+            Work::Operator(operator) => operator.arranged(),
+        }
+    }
 }
 
 /// What kind of node it is, as plans and the page show it.
@@ -51,4 +61,6 @@ pub struct NodeStats {
     pub busy_nanos: u64,
     /// Rows or groups that it keeps.
     pub state_rows: u64,
+    /// Bytes of memory that these take.
+    pub state_bytes: u64,
 }

@@ -15,7 +15,7 @@ use syncline_change::{Batch, Error, Result};
 use super::accumulate::{Accumulate, Count, CountDistinct, Extreme, FloatSum, wrapping_sum};
 use super::map::{evaluate, truths, without_failing};
 use super::partition::{PARTITIONS, Split};
-use super::{Epoch, Operator, negative};
+use super::{Change, Epoch, Operator, negative};
 
 /// An aggregate function that can be kept up to date by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,12 +148,12 @@ impl Operator for Aggregate {
             && self.partitions.iter().all(|p| p.keys.is_empty())
     }
 
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
         let appears = self.is_due(epoch);
-        let Some(first) = inputs[0].first() else {
+        let Some(first) = inputs[0].batches.first() else {
             return if appears { self.show_empty_group() } else { Ok(vec![]) };
         };
-        let batch = Batch::concat(&first.schema(), inputs[0])?;
+        let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
         let (batch, evaluated) =
             without_failing(epoch, &self.view, &batch, |batch| self.evaluate(batch.rows()))?;
         let weights: Vec<i64> = (0..batch.num_rows()).map(|row| batch.weight(row)).collect();
@@ -163,7 +163,7 @@ impl Operator for Aggregate {
         };
         let key = |row: usize| encoded.as_ref().map_or(&[][..], |rows| rows.row(row).data());
         let hashes: Vec<u64> = (0..batch.num_rows()).map(|row| row::hash(key(row))).collect();
-        let split = Split::new(&hashes.iter().map(|&hash| Some(hash)).collect::<Vec<_>>());
+        let split = Split::new(&hashes);
         let step = Step {
             number: epoch.number,
             name: &self.name,

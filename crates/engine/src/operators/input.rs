@@ -8,7 +8,7 @@ use syncline_change::{Batch, Error, Result, json};
 
 use super::map::rejected;
 use super::settle::micros;
-use super::{Epoch, Operator};
+use super::{Change, Epoch, Operator};
 use crate::table::TableDef;
 
 /// Turns what a source says into changes of its table.
@@ -196,9 +196,9 @@ fn instant(micros: i64) -> String {
 }
 
 impl Operator for Input {
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
-        let mut output = Vec::with_capacity(inputs[0].len());
-        for batch in inputs[0] {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let mut output = Vec::with_capacity(inputs[0].batches.len());
+        for batch in inputs[0].batches {
             let batch = self.drop_late(epoch, batch)?;
             let batch = self.resolve_keys(&batch)?;
             let batch = self.drop_unknown(epoch, &batch)?;

@@ -1,63 +1,62 @@
-//! Inner and left joins on equal keys.
+//! Joins: rows of two arrangements with the same key.
 //!
-//! With L and R what is there and dL and dR what changes, the changes of the inner join are
-//! L x dR + dL x (R + dR). A left join adds the rows of L without a match, with NULLs: they appear
-//! and go as the last match of their key goes and the first one comes.
+//! With A and B what is there before an epoch, A' and B' after it, dA and dB the changes, the pairs
+//! of a join change by A x dB + dA x B'. Outer, semi, anti and mark joins depend on whether a row
+//! has a match: that changes where the first row of a key comes on the other side or the last one
+//! goes, or, under a further condition, where a row's count of matches leaves zero or comes back.
+
+mod counted;
+mod pairs;
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
-};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
-use arrow::row::Rows;
 use datafusion::physical_plan::PhysicalExpr;
-use hashbrown::HashMap;
-use syncline_change::row::{self, RowCodec};
-use syncline_change::{Batch, Result};
+use syncline_change::source::Rejected;
+use syncline_change::{Batch, Error, Result};
 
-use super::arrangement::Arrangement;
-use super::map::{evaluate, truths, without_failing};
-use super::partition::{PARTITIONS, Split};
-use super::{Epoch, Operator};
+use self::counted::Counted;
+use super::arrange::Arranged;
+use super::partition::PARTITIONS;
+use super::{Change, Epoch, Operator};
 
-/// The most rows put into one output batch.
-const OUTPUT_ROWS_MAX: usize = 1 << 16;
+/// The most rows that are put together at a time.
+const OUTPUT_ROWS_MAX: usize = 1 << 13;
 
+/// What a join puts out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JoinKind {
-    Inner,
-    /// Rows of the left side without a match stay, with NULLs. Takes no further condition.
-    Left,
+    /// Pairs of rows that match; and of the sides that are kept, rows without a match, with NULLs.
+    Pairs { kept: [bool; 2] },
+    /// Rows of one side alone, by whether they have a match.
+    Rows { of: usize, which: Which },
 }
 
-/// One side's keys and how its rows are encoded.
-struct Side {
-    keys: Vec<Arc<dyn PhysicalExpr>>,
-    key_codec: RowCodec,
-    row_codec: RowCodec,
+/// Which rows of a side are put out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Matched,
+    Unmatched,
+    /// All, with a last column that says whether there is a match.
+    Marked,
+    /// As `Unmatched`, with the rules of NOT IN: nothing while the other side has a NULL, everything
+    /// while it is empty, and otherwise no row whose own key is NULL.
+    NotIn,
 }
 
-/// What is kept of both sides for the keys of one partition.
-#[derive(Default)]
-struct Partition {
-    left: Arrangement,
-    right: Arrangement,
-}
-
-pub(crate) struct Join {
-    kind: JoinKind,
-    left: Side,
-    right: Side,
-    nulls_match: bool,
-    /// A condition beyond the equal keys, over the joined columns.
-    condition: Option<Arc<dyn PhysicalExpr>>,
-    partitions: Vec<Partition>,
-    schema: SchemaRef,
-    name: String,
-    /// Whose rows these are, for reports.
-    view: String,
+impl JoinKind {
+    /// Whether rows of `side` are put out though nothing matches them.
+    pub(crate) fn shows_unmatched(self, side: usize) -> bool {
+        match self {
+            Self::Pairs { kept } => kept[side],
+            // NOT IN asks both sides for NULLs.
+            Self::Rows { which: Which::NotIn, .. } => true,
+            Self::Rows { of, which } => of == side && which != Which::Matched,
+        }
+    }
 }
 
 /// What a join is made of.
@@ -65,282 +64,318 @@ pub(crate) struct JoinSpec {
     pub(crate) name: String,
     pub(crate) view: String,
     pub(crate) kind: JoinKind,
-    pub(crate) left: (Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
-    pub(crate) right: (Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
-    /// The types of the keys, the same on both sides.
-    pub(crate) key_schema: SchemaRef,
+    /// Whether NULL equals NULL in keys.
     pub(crate) nulls_match: bool,
-    pub(crate) condition: Option<Arc<dyn PhysicalExpr>>,
+    /// A condition beyond the equal keys, over the columns of both sides.
+    pub(crate) condition: Option<Condition>,
     pub(crate) schema: SchemaRef,
 }
 
+/// A predicate over the columns of both sides, with the schema that these have together.
+pub(crate) struct Condition {
+    pub(crate) predicate: Arc<dyn PhysicalExpr>,
+    pub(crate) schema: SchemaRef,
+}
+
+pub(crate) struct Join {
+    spec: JoinSpec,
+    /// Of each partition, how many matches rows have, where a condition makes that a matter of rows.
+    counts: Vec<[Counted; 2]>,
+    /// Of the other side of a NOT IN: rows, and rows with a NULL.
+    others: Others,
+}
+
+/// What NOT IN must know of its other side.
+#[derive(Clone, Copy, Default)]
+struct Others {
+    rows: i64,
+    nulls: i64,
+}
+
 impl Join {
-    pub(crate) fn new(spec: JoinSpec) -> Result<Self> {
-        let side = |(keys, schema): (Vec<Arc<dyn PhysicalExpr>>, SchemaRef)| {
-            Ok::<_, syncline_change::Error>(Side {
-                keys,
-                key_codec: RowCodec::new(spec.key_schema.clone())?,
-                row_codec: RowCodec::new(schema)?,
-            })
-        };
-        Ok(Self {
-            kind: spec.kind,
-            left: side(spec.left)?,
-            right: side(spec.right)?,
-            nulls_match: spec.nulls_match,
-            condition: spec.condition,
-            partitions: (0..PARTITIONS).map(|_| Partition::default()).collect(),
-            schema: spec.schema,
-            name: spec.name,
-            view: spec.view,
-        })
+    /// The inputs are arrangements of both sides by the join's key.
+    pub(crate) fn new(spec: JoinSpec) -> Self {
+        let counts = (0..PARTITIONS).map(|_| Default::default()).collect();
+        Self { spec, counts, others: Others::default() }
     }
 }
 
 impl Operator for Join {
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
-        // The right side first: what the left side's rows then meet is what is there afterwards.
-        let mut output = Vec::new();
-        if let Some(changes) = self.changes(epoch, &self.right, inputs[1])? {
-            let (name, kind) = (&self.name, self.kind);
-            let found =
-                epoch.workers.run(&changes.split, &mut self.partitions, |partition, rows| {
-                    partition.change_right(name, kind, &changes, rows)
-                })?;
-            for pairs in found {
-                self.emit(epoch, &pairs.matches, &changes, Changed::Right, &mut output)?;
-                self.emit_unmatched(&pairs.unmatched, &mut output)?;
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let [Some(left), Some(right)] = [inputs[0].arranged, inputs[1].arranged] else {
+            return Err(Error::bug(format!("{}: an input is not arranged", self.spec.name)));
+        };
+        let view = View { spec: &self.spec, sides: [left, right], epoch: epoch.number };
+        if let JoinKind::Rows { of, which: Which::NotIn } = self.spec.kind {
+            let before = self.others;
+            self.others = view.others(1 - of, before)?;
+            if let Some(output) = view.turn(of, before, self.others)? {
+                return Ok(output);
             }
         }
-        if let Some(changes) = self.changes(epoch, &self.left, inputs[0])? {
-            let (name, kind) = (&self.name, self.kind);
-            let found =
-                epoch.workers.run(&changes.split, &mut self.partitions, |partition, rows| {
-                    partition.change_left(name, kind, &changes, rows)
-                })?;
-            for pairs in found {
-                self.emit(epoch, &pairs.matches, &changes, Changed::Left, &mut output)?;
-                self.emit_unmatched_rows(&pairs.unmatched_rows, &changes, &mut output)?;
+        let others = self.others;
+        let rows: usize = inputs.iter().flat_map(|input| input.batches).map(Batch::num_rows).sum();
+        let done = epoch.workers.run_all(rows, &mut self.counts, |partition, counts| {
+            if view.deltas(partition).iter().all(Option::is_none) {
+                return Ok(Output::default());
             }
-            if self.kind == JoinKind::Left {
-                let keyless = changes.keyless();
-                self.emit_unmatched_rows(&keyless, &changes, &mut output)?;
+            view.step(partition, counts, others)
+        })?;
+        let mut output = Vec::new();
+        for part in done {
+            output.extend(part.batches);
+            let rejected = part.rejected.into_iter();
+            epoch.rejected.extend(rejected.map(|row| (self.spec.view.clone(), row)));
+        }
+        Batch::coalesce(&self.spec.schema, output, OUTPUT_ROWS_MAX)
+    }
+
+    fn state_rows(&self) -> usize {
+        self.counts.iter().flatten().map(Counted::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.counts.iter().flatten().map(Counted::bytes).sum()
+    }
+}
+
+/// What one partition puts out.
+#[derive(Default)]
+struct Output {
+    batches: Vec<Batch>,
+    /// Pairs for which the condition could not be computed.
+    rejected: Vec<Rejected>,
+}
+
+/// The two sides as of an epoch.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    spec: &'a JoinSpec,
+    sides: [&'a Arranged; 2],
+    epoch: u64,
+}
+
+/// A row of one side, its key and the rest, and how often it comes or goes.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    key: &'a [u8],
+    row: &'a [u8],
+    weight: i64,
+    mark: bool,
+}
+
+impl<'a> View<'a> {
+    fn deltas(&self, partition: usize) -> [Option<&'a super::arrange::Delta>; 2] {
+        self.sides.map(|side| side.delta(self.epoch, partition))
+    }
+
+    fn step(&self, partition: usize, counts: &mut [Counted; 2], others: Others) -> Result<Output> {
+        let mut output = Output::default();
+        let counted = self.counted_sides();
+        let is_pairs = matches!(self.spec.kind, JoinKind::Pairs { .. });
+        let mut contributions = match is_pairs || counted != [false, false] {
+            true => self.pairs(partition, counted, &mut output)?,
+            false => [vec![], vec![]],
+        };
+        for side in [0, 1] {
+            if !self.shows_rows_of(side) {
+                continue;
             }
+            let entries = if counted[side] {
+                let touched = std::mem::take(&mut contributions[side]);
+                counts[side].apply(self, partition, side, touched)?
+            } else {
+                self.by_key(partition, side, others)
+            };
+            self.emit(side, &entries, &mut output)?;
         }
         Ok(output)
     }
 
-    fn state_rows(&self) -> usize {
-        self.partitions.iter().map(|partition| partition.left.len() + partition.right.len()).sum()
-    }
-}
-
-/// The changes of one side, with keys and rows encoded.
-struct Changes {
-    batch: Batch,
-    keys: Rows,
-    rows: Rows,
-    /// Whether a row has a key at all; a NULL in it matches nothing.
-    has_key: Vec<bool>,
-    split: Split,
-}
-
-impl Changes {
-    fn new(side: &Side, batch: Batch, columns: &[ArrayRef], nulls_match: bool) -> Result<Self> {
-        let has_key: Vec<bool> = (0..batch.num_rows())
-            .map(|row| nulls_match || columns.iter().all(|column| column.is_valid(row)))
-            .collect();
-        let keys = side.key_codec.encode(columns)?;
-        let rows = side.row_codec.encode_batch(batch.rows())?;
-        let hashes: Vec<Option<u64>> = (0..batch.num_rows())
-            .map(|i| has_key[i].then(|| row::hash(keys.row(i).data())))
-            .collect();
-        Ok(Self { split: Split::new(&hashes), batch, keys, rows, has_key })
-    }
-
-    fn key(&self, row: u32) -> &[u8] {
-        self.keys.row(row as usize).data()
-    }
-
-    fn row(&self, row: u32) -> &[u8] {
-        self.rows.row(row as usize).data()
-    }
-
-    fn weight(&self, row: u32) -> i64 {
-        self.batch.weight(row as usize)
-    }
-
-    fn keyless(&self) -> Vec<(u32, i64)> {
-        (0..self.batch.num_rows() as u32)
-            .filter(|&row| !self.has_key[row as usize])
-            .map(|row| (row, self.weight(row)))
-            .collect()
-    }
-}
-
-/// What one partition adds to the output.
-#[derive(Default)]
-struct Pairs {
-    /// A changed row, the encoded row of the other side that it meets, and the weight.
-    matches: Vec<(u32, Box<[u8]>, i64)>,
-    /// Encoded left rows that lose or find their first match.
-    unmatched: Vec<(Box<[u8]>, i64)>,
-    /// Changed left rows without a match.
-    unmatched_rows: Vec<(u32, i64)>,
-}
-
-impl Partition {
-    fn change_right(
-        &mut self,
-        name: &str,
-        kind: JoinKind,
-        changes: &Changes,
-        rows: &[u32],
-    ) -> Result<Pairs> {
-        let mut pairs = Pairs::default();
-        // Of each key, whether it had a match before this epoch; in the order in which keys came.
-        let mut had_match: HashMap<&[u8], bool> = HashMap::new();
-        let mut touched = Vec::new();
-        for &row in rows {
-            let (key, weight) = (changes.key(row), changes.weight(row));
-            had_match.entry(key).or_insert_with(|| {
-                touched.push(key);
-                self.right.contains(key)
-            });
-            for (other, count) in self.left.rows(key) {
-                pairs.matches.push((row, other.into(), weight * count));
-            }
-            self.right.change(key, changes.row(row), weight);
+    /// Whether rows of a side come out depending on whether they have a match.
+    fn shows_rows_of(&self, side: usize) -> bool {
+        match self.spec.kind {
+            JoinKind::Pairs { kept } => kept[side],
+            JoinKind::Rows { of, .. } => of == side,
         }
-        for key in touched {
-            self.right.check(name, key)?;
-            let (before, now) = (had_match[key], self.right.contains(key));
-            if kind == JoinKind::Left && before != now {
-                let sign = if before { 1 } else { -1 };
-                let lonely = self.left.rows(key).map(|(row, count)| (row.into(), sign * count));
-                pairs.unmatched.extend(lonely);
-            }
-        }
-        Ok(pairs)
     }
 
-    fn change_left(
-        &mut self,
-        name: &str,
-        kind: JoinKind,
-        changes: &Changes,
-        rows: &[u32],
-    ) -> Result<Pairs> {
-        let mut pairs = Pairs::default();
-        for &row in rows {
-            let (key, weight) = (changes.key(row), changes.weight(row));
-            let before = pairs.matches.len();
-            for (other, count) in self.right.rows(key) {
-                pairs.matches.push((row, other.into(), weight * count));
-            }
-            if kind == JoinKind::Left && pairs.matches.len() == before {
-                pairs.unmatched_rows.push((row, weight));
-            }
-            self.left.change(key, changes.row(row), weight);
-        }
-        for &row in rows {
-            self.left.check(name, changes.key(row))?;
-        }
-        Ok(pairs)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Changed {
-    Left,
-    Right,
-}
-
-impl Join {
-    fn changes(
-        &self,
-        epoch: &mut Epoch<'_>,
-        side: &Side,
-        input: &[Batch],
-    ) -> Result<Option<Changes>> {
-        let Some(first) = input.first() else { return Ok(None) };
-        let batch = Batch::concat(&first.schema(), input)?;
-        let (batch, columns) = without_failing(epoch, &self.view, &batch, |batch| {
-            side.keys.iter().map(|key| evaluate(key, batch.rows())).collect::<Result<Vec<_>>>()
-        })?;
-        Changes::new(side, batch, &columns, self.nulls_match).map(Some)
+    /// Of which sides the matches of every row are counted.
+    fn counted_sides(&self) -> [bool; 2] {
+        [0, 1].map(|side| self.spec.condition.is_some() && self.shows_rows_of(side))
     }
 
-    fn emit(
-        &self,
-        epoch: &mut Epoch<'_>,
-        matches: &[(u32, Box<[u8]>, i64)],
-        changes: &Changes,
-        changed: Changed,
-        output: &mut Vec<Batch>,
-    ) -> Result<()> {
-        for part in matches.chunks(OUTPUT_ROWS_MAX) {
-            let own = UInt32Array::from_iter_values(part.iter().map(|(row, _, _)| *row));
-            let own = gather(changes.batch.rows().columns(), &own)?;
-            let others = part.iter().map(|(_, other, _)| &**other);
-            let (left, right) = match changed {
-                Changed::Left => (own, self.right.row_codec.decode(others)?),
-                Changed::Right => (self.left.row_codec.decode(others)?, own),
-            };
-            let weights = part.iter().map(|(_, _, weight)| *weight);
-            let joined = self.batch(left, right, weights.collect())?;
-            let joined = match &self.condition {
-                None => joined,
-                Some(condition) => {
-                    let (joined, keep) = without_failing(epoch, &self.view, &joined, |joined| {
-                        truths(&evaluate(condition, joined.rows())?)
-                    })?;
-                    joined.filter(&keep)?
+    /// Whether a row that has a match, or has none, is shown.
+    fn shows(&self, matched: bool) -> bool {
+        match self.spec.kind {
+            JoinKind::Pairs { .. } => !matched,
+            JoinKind::Rows { which: Which::Matched, .. } => matched,
+            JoinKind::Rows { which: Which::Marked, .. } => true,
+            JoinKind::Rows { .. } => !matched,
+        }
+    }
+
+    /// The rows of `side` that come and go, where all rows of a key have the same matches.
+    fn by_key(&self, partition: usize, side: usize, others: Others) -> Vec<Entry<'a>> {
+        let mut entries = Vec::new();
+        let deltas = self.deltas(partition);
+        for (changed, delta) in deltas.iter().enumerate() {
+            let Some(delta) = delta else { continue };
+            for group in 0..delta.run.groups() {
+                let (hash, key) = (delta.run.hash(group), delta.run.key(group));
+                if changed == 1
+                    && deltas[0].is_some_and(|first| first.run.find(hash, key).is_some())
+                {
+                    continue; // Seen with the first side.
                 }
-            };
-            if !joined.is_empty() {
-                output.push(joined);
+                let is_null = delta.has_null_key(group) && !self.spec.nulls_match;
+                if is_null && self.hides_null_keys(others) {
+                    continue;
+                }
+                let other = self.sides[1 - side];
+                let matched = [
+                    !is_null && !other.before(self.epoch, partition, hash, key).is_empty(),
+                    !is_null && !other.after(partition, hash, key).is_empty(),
+                ];
+                self.change_of_key(partition, side, (hash, key), matched, &mut entries);
             }
         }
-        Ok(())
+        entries
     }
 
-    fn emit_unmatched(&self, rows: &[(Box<[u8]>, i64)], output: &mut Vec<Batch>) -> Result<()> {
-        for part in rows.chunks(OUTPUT_ROWS_MAX) {
-            let left = self.left.row_codec.decode(part.iter().map(|(row, _)| &**row))?;
-            let right = self.right_nulls(part.len());
-            output.push(self.batch(left, right, part.iter().map(|(_, w)| *w).collect())?);
-        }
-        Ok(())
-    }
-
-    fn emit_unmatched_rows(
+    /// The rows of one key that come and go as it had and now has a match.
+    fn change_of_key(
         &self,
-        rows: &[(u32, i64)],
-        changes: &Changes,
-        output: &mut Vec<Batch>,
-    ) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
+        partition: usize,
+        side: usize,
+        (hash, key): (u64, &'a [u8]),
+        [before, after]: [bool; 2],
+        entries: &mut Vec<Entry<'a>>,
+    ) {
+        let own = self.sides[side];
+        if before == after {
+            let delta = own.delta(self.epoch, partition).filter(|_| self.shows(after));
+            let changed = delta.and_then(|delta| Some((delta, delta.run.find(hash, key)?)));
+            if let Some((delta, group)) = changed {
+                entries.extend(delta.run.rows_of(group).map(|row| {
+                    let (row, weight) = (delta.run.row(row), delta.run.weight(row));
+                    Entry { key, row, weight, mark: after }
+                }));
+            }
+            return;
         }
-        let indices = UInt32Array::from_iter_values(rows.iter().map(|(row, _)| *row));
-        let left = gather(changes.batch.rows().columns(), &indices)?;
-        let right = self.right_nulls(rows.len());
-        output.push(self.batch(left, right, rows.iter().map(|(_, w)| *w).collect())?);
+        let rows = own.before(self.epoch, partition, hash, key).filter(|_| self.shows(before));
+        entries.extend(rows.map(|(row, n)| Entry { key, row, weight: -n, mark: before }));
+        let rows = own.after(partition, hash, key).filter(|_| self.shows(after));
+        entries.extend(rows.map(|(row, n)| Entry { key, row, weight: n, mark: after }));
+    }
+
+    fn hides_null_keys(&self, others: Others) -> bool {
+        matches!(self.spec.kind, JoinKind::Rows { which: Which::NotIn, .. }) && others.rows > 0
+    }
+
+    /// Puts out rows of one side, with NULLs for the other or a mark.
+    fn emit(&self, side: usize, entries: &[Entry<'_>], output: &mut Output) -> Result<()> {
+        for part in entries.chunks(OUTPUT_ROWS_MAX) {
+            let own = self.sides[side].codec().decode(part.iter().map(|e| (e.key, e.row)))?;
+            let columns = match self.spec.kind {
+                JoinKind::Pairs { .. } => {
+                    let fields = self.sides[1 - side].codec().schema().fields();
+                    let nulls = fields.iter().map(|f| new_null_array(f.data_type(), part.len()));
+                    joined(side, own, nulls.collect())
+                }
+                JoinKind::Rows { which: Which::Marked, .. } => {
+                    let marks = BooleanArray::from_iter(part.iter().map(|e| Some(e.mark)));
+                    own.into_iter().chain([Arc::new(marks) as ArrayRef]).collect()
+                }
+                JoinKind::Rows { .. } => own,
+            };
+            let weights = part.iter().map(|entry| entry.weight).collect();
+            output.batches.push(batch(&self.spec.schema, columns, weights)?);
+        }
         Ok(())
     }
 
-    fn right_nulls(&self, rows: usize) -> Vec<ArrayRef> {
-        let fields = self.right.row_codec.schema().fields();
-        fields.iter().map(|field| new_null_array(field.data_type(), rows)).collect()
+    /// What NOT IN knows of its other side after this epoch.
+    fn others(&self, side: usize, mut known: Others) -> Result<Others> {
+        for partition in 0..PARTITIONS {
+            let Some(delta) = self.sides[side].delta(self.epoch, partition) else { continue };
+            for group in 0..delta.run.groups() {
+                let rows: i64 = delta.run.rows_of(group).map(|row| delta.run.weight(row)).sum();
+                known.rows += rows;
+                known.nulls += if delta.has_null_key(group) { rows } else { 0 };
+            }
+        }
+        Ok(known)
     }
 
-    fn batch(&self, left: Vec<ArrayRef>, right: Vec<ArrayRef>, weights: Vec<i64>) -> Result<Batch> {
-        let columns = left.into_iter().chain(right).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(weights.len()));
-        let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        Batch::new(rows, Int64Array::from(weights))
+    /// Where the other side of a NOT IN has become empty, or has got its first NULL, or the reverse
+    /// of these, everything is put out anew. `None` if the change is one of single keys.
+    fn turn(&self, of: usize, before: Others, after: Others) -> Result<Option<Vec<Batch>>> {
+        let phase = |others: Others| (others.rows == 0, others.nulls > 0);
+        if phase(before) == phase(after) {
+            return Ok((after.nulls > 0).then(Vec::new));
+        }
+        let mut output = Output::default();
+        for (others, is_after, sign) in [(before, false, -1), (after, true, 1)] {
+            if others.nulls > 0 {
+                continue;
+            }
+            for partition in 0..PARTITIONS {
+                let entries = self.unmatched(partition, of, others, is_after, sign)?;
+                self.emit(of, &entries, &mut output)?;
+            }
+        }
+        Batch::coalesce(&self.spec.schema, output.batches, OUTPUT_ROWS_MAX).map(Some)
     }
+
+    /// All rows of a partition that NOT IN shows, before or after this epoch.
+    fn unmatched(
+        &self,
+        partition: usize,
+        side: usize,
+        others: Others,
+        is_after: bool,
+        sign: i64,
+    ) -> Result<Vec<Entry<'a>>> {
+        let of = |side: &'a Arranged, hash, key| match is_after {
+            true => side.after(partition, hash, key),
+            false => side.before(self.epoch, partition, hash, key),
+        };
+        let (own, other) = (self.sides[side], self.sides[1 - side]);
+        let mut keys: Vec<(u64, &[u8])> = own
+            .runs(self.epoch, partition, is_after)
+            .flat_map(|run| (0..run.groups()).map(|group| (run.hash(group), run.key(group))))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut entries = Vec::new();
+        for (hash, key) in keys {
+            let hidden = others.rows > 0 && own.codec().has_null_key(key)?;
+            if !hidden && of(other, hash, key).is_empty() {
+                let rows = of(own, hash, key);
+                entries.extend(rows.map(|(row, n)| Entry {
+                    key,
+                    row,
+                    weight: sign * n,
+                    mark: false,
+                }));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// The columns of both sides, the left one's first.
+fn joined(side: usize, own: Vec<ArrayRef>, other: Vec<ArrayRef>) -> Vec<ArrayRef> {
+    let (left, right) = if side == 0 { (own, other) } else { (other, own) };
+    left.into_iter().chain(right).collect()
+}
+
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, weights: Vec<i64>) -> Result<Batch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(weights.len()));
+    let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+    Batch::new(rows, Int64Array::from(weights))
 }
 
 fn gather(columns: &[ArrayRef], indices: &UInt32Array) -> Result<Vec<ArrayRef>> {

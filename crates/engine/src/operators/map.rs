@@ -10,7 +10,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::source::{RejectClass, Rejected};
 use syncline_change::{Batch, Error, Result, json};
 
-use super::{Epoch, Operator};
+use super::{Change, Epoch, Operator};
 
 /// Keeps the rows for which `predicate` is true, then computes `columns` of them.
 ///
@@ -26,9 +26,9 @@ pub(crate) struct Map {
 }
 
 impl Operator for Map {
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
-        let mut output = Vec::with_capacity(inputs[0].len());
-        for batch in inputs[0] {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let mut output = Vec::with_capacity(inputs[0].batches.len());
+        for batch in inputs[0].batches {
             output.push(without_failing(epoch, &self.view, batch, |batch| self.apply(batch))?.1);
         }
         output.retain(|batch| !batch.is_empty());

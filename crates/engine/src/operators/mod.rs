@@ -5,7 +5,7 @@
 
 mod accumulate;
 mod aggregate;
-mod arrangement;
+mod arrange;
 mod input;
 mod join;
 mod map;
@@ -20,14 +20,15 @@ use syncline_change::source::Rejected;
 use syncline_change::{Batch, Error, Result};
 
 pub(crate) use aggregate::{Aggregate, AggregateCall, Function};
+pub(crate) use arrange::{Arrange, Arranged, Arrangement, SortTerm};
 pub(crate) use input::Input;
-pub(crate) use join::{Join, JoinKind, JoinSpec};
+pub(crate) use join::{Condition, Join, JoinKind, JoinSpec, Which};
 pub(crate) use map::Map;
 pub use partition::PARTITIONS;
-pub(crate) use partition::Workers;
+pub(crate) use partition::{PARTITION_BITS, Workers};
 pub(crate) use recompute::Recompute;
 pub(crate) use settle::{Consolidate, Settle, micros};
-pub(crate) use top::{SortTerm, Top};
+pub(crate) use top::Top;
 pub(crate) use union::Union;
 
 /// What an operator is told of the epoch that it computes.
@@ -42,14 +43,26 @@ pub(crate) struct Epoch<'a> {
     pub(crate) rejected: &'a mut Vec<(String, Rejected)>,
 }
 
+/// What an epoch changes in one input of an operator.
+#[derive(Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub(crate) batches: &'a [Batch],
+    /// The input's rows by key, where it is an arrangement.
+    pub(crate) arranged: Option<&'a Arranged>,
+}
+
 /// One operator of the circuit.
 pub(crate) trait Operator: Send {
-    /// The changes of the output that the changes of the inputs (`inputs[i]`: those of input `i`,
-    /// in order) make.
+    /// The changes of the output that the changes of the inputs, in order, make.
     ///
     /// # Errors
     /// `Bug` if a row were there fewer than zero times, and for defects alike.
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>>;
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>>;
+
+    /// The rows that it keeps by key for others to read, if it does.
+    fn arranged(&self) -> Option<&Arranged> {
+        None
+    }
 
     /// Whether it has something to do though no input changed.
     fn is_due(&self, _epoch: &Epoch<'_>) -> bool {
@@ -58,6 +71,11 @@ pub(crate) trait Operator: Send {
 
     /// Rows (or groups) kept between epochs.
     fn state_rows(&self) -> usize {
+        0
+    }
+
+    /// Bytes of memory that these take.
+    fn state_bytes(&self) -> usize {
         0
     }
 }

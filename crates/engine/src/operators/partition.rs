@@ -12,7 +12,7 @@ use syncline_change::Result;
 /// How many partitions work is split into, whatever the number of workers. Fixed, because the
 /// order in which results leave an operator depends on it.
 pub const PARTITIONS: usize = 64;
-const PARTITION_BITS: u32 = PARTITIONS.trailing_zeros();
+pub(crate) const PARTITION_BITS: u32 = PARTITIONS.trailing_zeros();
 /// Below this many rows, waking other threads costs more than it gains.
 const PARALLEL_ROWS_MIN: usize = 2_048;
 
@@ -46,6 +46,22 @@ impl Workers {
             _ => busy.map(|(i, state)| work(state, split.rows(i))).collect(),
         }
     }
+
+    /// Runs `work` on every partition, for `rows` rows in all, and returns the results in the order
+    /// of partitions.
+    pub(crate) fn run_all<S: Send, R: Send>(
+        &self,
+        rows: usize,
+        states: &mut [S],
+        work: impl Fn(usize, &mut S) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        match &self.pool {
+            Some(pool) if rows >= PARALLEL_ROWS_MIN => pool.install(|| {
+                states.par_iter_mut().enumerate().map(|(i, state)| work(i, state)).collect()
+            }),
+            _ => states.iter_mut().enumerate().map(|(i, state)| work(i, state)).collect(),
+        }
+    }
 }
 
 /// Which rows of a batch belong to which partition.
@@ -57,23 +73,21 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// Splits rows by the hashes of their keys; rows with `None` belong nowhere.
-    pub(crate) fn new(hashes: &[Option<u64>]) -> Self {
+    /// Splits rows by the hashes of their keys.
+    pub(crate) fn new(hashes: &[u64]) -> Self {
         let mut starts = vec![0; PARTITIONS + 1];
-        for hash in hashes.iter().flatten() {
-            starts[partition(*hash) + 1] += 1;
+        for &hash in hashes {
+            starts[partition(hash) + 1] += 1;
         }
         for i in 0..PARTITIONS {
             starts[i + 1] += starts[i];
         }
         let mut next = starts.clone();
         let mut order = vec![0; starts[PARTITIONS]];
-        for (row, hash) in hashes.iter().enumerate() {
-            if let Some(hash) = hash {
-                let slot = &mut next[partition(*hash)];
-                order[*slot] = row as u32;
-                *slot += 1;
-            }
+        for (row, &hash) in hashes.iter().enumerate() {
+            let slot = &mut next[partition(hash)];
+            order[*slot] = row as u32;
+            *slot += 1;
         }
         Self { order, starts }
     }

@@ -12,7 +12,7 @@ use syncline_change::{Batch, Error, ErrorKind, Result};
 
 use super::accumulate::change_count;
 use super::top::changes;
-use super::{Epoch, Operator, relabel};
+use super::{Change, Epoch, Operator, relabel};
 use crate::batch::Runner;
 use crate::content::Content;
 use crate::functions::now;
@@ -77,14 +77,14 @@ impl Operator for Recompute {
         !self.started || self.reads_clock
     }
 
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
-        if inputs.iter().all(|batches| batches.is_empty()) && !self.is_due(epoch) {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        if inputs.iter().all(|input| input.batches.is_empty()) && !self.is_due(epoch) {
             return Ok(vec![]);
         }
         self.started = true;
-        for (content, batches) in self.inputs.iter_mut().zip(inputs) {
+        for (content, input) in self.inputs.iter_mut().zip(inputs) {
             let schema = content.schema().clone();
-            for batch in *batches {
+            for batch in input.batches {
                 content.apply(&relabel(batch, &schema)?)?;
             }
         }

@@ -11,7 +11,7 @@ use syncline_change::{Batch, Error, Result};
 
 use super::accumulate::change_count;
 use super::map::rejected;
-use super::{Epoch, Operator, relabel};
+use super::{Change, Epoch, Operator, relabel};
 
 /// Adds up the changes of equal rows: first what goes, then what comes, each in the order of rows.
 /// An append-only input has nothing to add up and keeps its order.
@@ -26,8 +26,8 @@ impl Consolidate {
 }
 
 impl Operator for Consolidate {
-    fn step(&mut self, _: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
-        let canonical = inputs[0].iter().map(|batch| {
+    fn step(&mut self, _: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let canonical = inputs[0].batches.iter().map(|batch| {
             let batch = relabel(batch, self.codec.schema())?;
             Ok(batch.with_rows(canonical(batch.rows().clone())?))
         });
@@ -113,8 +113,8 @@ impl Operator for Settle {
         self.waiting.first_key_value().is_some_and(|(&end, _)| end <= watermark)
     }
 
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
-        for batch in inputs[0] {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        for batch in inputs[0].batches {
             self.take_in(epoch, batch)?;
         }
         let watermark = self.watermark(epoch);

@@ -1,28 +1,19 @@
 //! `ORDER BY .. LIMIT .. OFFSET ..`: the first rows of a total order.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::Int64Array;
-use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
-use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::row::RowCodec;
 use syncline_change::{Batch, Error, Result};
 
+use super::arrange::SortTerm;
 use super::map::{evaluate, without_failing};
-use super::{Epoch, Operator, negative};
+use super::{Change, Epoch, Operator, negative};
 
 /// Encoded sort key to encoded row and how often it is there.
 type Sorted = BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>;
-
-/// One ORDER BY term.
-pub(crate) struct SortTerm {
-    pub(crate) expr: Arc<dyn PhysicalExpr>,
-    pub(crate) data_type: DataType,
-    pub(crate) options: SortOptions,
-}
 
 /// Keeps all rows in order and shows `fetch` of them after the first `skip`.
 pub(crate) struct Top {
@@ -111,11 +102,11 @@ impl Top {
 }
 
 impl Operator for Top {
-    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[&[Batch]]) -> Result<Vec<Batch>> {
-        if inputs[0].is_empty() {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        if inputs[0].batches.is_empty() {
             return Ok(vec![]);
         }
-        for batch in inputs[0] {
+        for batch in inputs[0].batches {
             self.take_in(epoch, batch)?;
         }
         let first = self.first()?;

@@ -59,6 +59,19 @@ cases! {
     constant: "SELECT 1 AS one, 'x' AS x";
     values: "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS v(id, name)";
     join_with_values: "SELECT t.n, v.name FROM t JOIN (VALUES (1, 'one'), (2, 'two')) AS v(id, name) ON t.k = v.id";
+    semi_join_distinct: "SELECT k, n FROM t WHERE k IN (SELECT k FROM u)";
+    semi_join_with_condition: "SELECT k, n FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n < t.n)";
+    anti_join_with_condition: "SELECT k, n FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n < t.n)";
+    mark_join: "SELECT k, n FROM t WHERE n > 2 OR EXISTS (SELECT 1 FROM u WHERE u.k = t.k)";
+    mark_join_with_condition: "SELECT k, n FROM t WHERE n > 2 OR EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n < t.n)";
+    right_join_with_condition: "SELECT t.k, u.n FROM t RIGHT JOIN u ON t.k = u.k AND t.n < u.n";
+    full_join_with_condition: "SELECT t.k, t.n, u.n AS un FROM t FULL JOIN u ON t.k = u.k AND t.n < u.n";
+    full_join_without_key: "SELECT t.k, u.k AS uk FROM t FULL JOIN u ON t.k < u.n";
+    left_join_without_key: "SELECT t.k, u.k AS uk FROM t LEFT JOIN u ON t.k < u.n";
+    not_in_filtered: "SELECT k, n FROM t WHERE k NOT IN (SELECT n FROM u WHERE g = 'a')";
+    null_keys_match: "SELECT t.k, u.n FROM t JOIN u ON t.g IS NOT DISTINCT FROM u.g";
+    self_join_shared: "SELECT a.k, b.n FROM t a JOIN t b ON a.k = b.k";
+    four_way_join: "SELECT a.k, d.n FROM t a JOIN u b ON a.k = b.k LEFT JOIN t c ON b.n = c.n JOIN u d ON a.k = d.k";
     // Recomputed for now.
     full_join: "SELECT t.k, u.k AS uk FROM t FULL JOIN u ON t.k = u.k";
     left_join_with_condition: "SELECT t.k, t.n, u.n AS un FROM t LEFT JOIN u ON t.k = u.k AND t.n < u.n";

@@ -75,6 +75,7 @@ pub struct OperatorStats {
     pub rows_per_s: f64,
     pub busy_ratio: f64,
     pub state_rows: u64,
+    pub state_bytes: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -205,6 +206,7 @@ impl Shared {
                 rows_per_s: rate(&|sample| of(sample).rows_in.max(of(sample).rows_out)),
                 busy_ratio: (busy as f64 / 1e9 / span).min(1.0),
                 state_rows: all.state_rows,
+                state_bytes: all.state_bytes,
             }
         };
         let views = self.views().iter().enumerate().filter(|(i, _)| self.is_kept(*i));

@@ -69,7 +69,8 @@ pub(super) async fn pipeline(State(server): State<Arc<Server>>) -> Json<Pipeline
             }},
             "operators": {"n1": {
                 "rows_in": 61440, "rows_out": 246, "rows_per_s": 5120.0, "busy_ratio": 0.04,
-                "state_rows": 3
+                "state_rows": 3,
+                "state_bytes": 480
             }},
             "views": {"departures": {"rows": 3, "changes_per_s": 6.0}},
             "sinks": {"out": {

@@ -63,6 +63,8 @@ struct OperatorStats {
     /// Share of the last second spent working, 0 to 1.
     busy_ratio: f64,
     state_rows: u64,
+    /// Bytes of memory that the state takes.
+    state_bytes: u64,
 }
 
 #[derive(ToSchema)]

@@ -1,0 +1,328 @@
+//! Rows arranged by key: what joins look their matches up in.
+//!
+//! An arrangement is a node of its own, so that all that need the same rows by the same key share
+//! it. Its changes of an epoch stand beside what was there before, and readers choose: before the
+//! epoch, its changes, after it.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::compute::{SortOptions, filter};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::row::SortField;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::PhysicalExpr;
+use syncline_change::row;
+use syncline_change::{Batch, Result};
+
+use super::map::{evaluate, without_failing};
+use super::partition::{PARTITIONS, Split};
+use super::{Change, Epoch, Operator, negative};
+use crate::state::{Encoded, Group, KeyedCodec, Run, RunBuilder, Spine};
+
+/// One term of an order.
+#[derive(Clone, Debug)]
+pub(crate) struct SortTerm {
+    pub(crate) expr: Arc<dyn PhysicalExpr>,
+    pub(crate) data_type: DataType,
+    pub(crate) options: SortOptions,
+}
+
+/// By what rows are arranged.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrangement {
+    pub(crate) keys: Vec<(Arc<dyn PhysicalExpr>, DataType)>,
+    /// The order of the rows of a key; ties are broken by all other columns.
+    pub(crate) order: Vec<SortTerm>,
+    /// Whether rows with a NULL in their key are kept.
+    pub(crate) keeps_null_keys: bool,
+}
+
+impl PartialEq for Arrangement {
+    fn eq(&self, other: &Self) -> bool {
+        let keys = |of: &Self| of.keys.iter().map(|(key, _)| Arc::clone(key)).collect::<Vec<_>>();
+        let order = |of: &Self| {
+            let terms = of.order.iter().map(|term| (Arc::clone(&term.expr), term.options));
+            terms.collect::<Vec<_>>()
+        };
+        keys(self) == keys(other)
+            && order(self) == order(other)
+            && self.keeps_null_keys == other.keeps_null_keys
+    }
+}
+
+/// Keeps its input's rows by key.
+pub(crate) struct Arrange {
+    by: Arrangement,
+    rows: Arranged,
+    name: String,
+    /// Whose rows these are, for reports.
+    view: String,
+}
+
+impl Arrange {
+    pub(crate) fn new(
+        (name, view): (String, String),
+        by: Arrangement,
+        schema: SchemaRef,
+    ) -> Result<Self> {
+        let column = |expr: &Arc<dyn PhysicalExpr>| Some(expr.downcast_ref::<Column>()?.index());
+        let keys = by.keys.iter().map(|(expr, t)| (SortField::new(t.clone()), column(expr)));
+        let order = by.order.iter().map(|term| {
+            let field = SortField::new_with_options(term.data_type.clone(), term.options);
+            (field, column(&term.expr))
+        });
+        let codec = KeyedCodec::new(schema, keys.collect(), order.collect())?;
+        let parts = (0..PARTITIONS).map(|_| Part::default()).collect();
+        Ok(Self { by, rows: Arranged { codec, parts, batch: None }, name, view })
+    }
+}
+
+impl Operator for Arrange {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let Some(first) = inputs[0].batches.first() else { return Ok(vec![]) };
+        let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
+        let (mut batch, (mut keys, mut order)) =
+            without_failing(epoch, &self.view, &batch, |batch| {
+                let of = |expr: &Arc<dyn PhysicalExpr>| evaluate(expr, batch.rows());
+                let keys = self.by.keys.iter().map(|(expr, _)| of(expr));
+                let order = self.by.order.iter().map(|term| of(&term.expr));
+                Ok((keys.collect::<Result<Vec<_>>>()?, order.collect::<Result<Vec<_>>>()?))
+            })?;
+        let mut null_keys = null_keys(&keys, batch.num_rows());
+        if let Some(nulls) = null_keys.as_ref().filter(|_| !self.by.keeps_null_keys) {
+            let keep = arrow::compute::not(nulls)?;
+            batch = batch.filter(&keep)?;
+            for column in keys.iter_mut().chain(&mut order) {
+                *column = filter(column, &keep)?;
+            }
+            null_keys = None;
+        }
+        let changes = Changes {
+            epoch: epoch.number,
+            keys: self.rows.codec.encode_keys(&keys)?,
+            rest: self.rows.codec.encode_rest(&order, batch.rows())?,
+            null_keys,
+            batch: &batch,
+        };
+        let hashes: Vec<u64> =
+            (0..batch.num_rows()).map(|row| row::hash(changes.keys.get(row))).collect();
+        let split = Split::new(&hashes);
+        let name = &self.name;
+        epoch.workers.run(&split, &mut self.rows.parts, |part, rows| {
+            part.take_in(name, &changes, rows.iter().map(|&row| (hashes[row as usize], row)))
+        })?;
+        self.rows.batch = Some(batch.clone());
+        Ok(vec![batch])
+    }
+
+    fn arranged(&self) -> Option<&Arranged> {
+        Some(&self.rows)
+    }
+
+    fn state_rows(&self) -> usize {
+        self.rows.parts.iter().map(Part::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.rows.parts.iter().map(Part::bytes).sum()
+    }
+}
+
+/// Which rows have a NULL in their key; `None` if none has.
+fn null_keys(keys: &[ArrayRef], rows: usize) -> Option<BooleanArray> {
+    if keys.iter().all(|key| key.logical_null_count() == 0) {
+        return None;
+    }
+    let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
+    Some((0..rows).map(|row| Some(nulls.iter().any(|nulls| nulls.is_null(row)))).collect())
+}
+
+/// The changes of an epoch, encoded.
+struct Changes<'a> {
+    epoch: u64,
+    keys: Encoded,
+    rest: Encoded,
+    null_keys: Option<BooleanArray>,
+    batch: &'a Batch,
+}
+
+/// Rows by key, to be read by others.
+pub(crate) struct Arranged {
+    codec: KeyedCodec,
+    parts: Vec<Part>,
+    /// The changes of the last epoch that had any.
+    batch: Option<Batch>,
+}
+
+impl Arranged {
+    pub(crate) fn codec(&self) -> &KeyedCodec {
+        &self.codec
+    }
+
+    /// What `epoch` changes in a partition.
+    pub(crate) fn delta(&self, epoch: u64, partition: usize) -> Option<&Delta> {
+        self.parts[partition].latest.as_ref().filter(|delta| delta.epoch == epoch)
+    }
+
+    /// The rows of a key before `epoch`.
+    pub(crate) fn before(&self, epoch: u64, partition: usize, hash: u64, key: &[u8]) -> Group<'_> {
+        let part = &self.parts[partition];
+        let mut group = Group::default();
+        part.spine.add_to(&mut group, hash, key);
+        if let Some(delta) = part.latest.as_ref().filter(|delta| delta.epoch != epoch) {
+            group.add(&delta.run, hash, key);
+        }
+        group
+    }
+
+    /// The rows of a key after this epoch.
+    pub(crate) fn after(&self, partition: usize, hash: u64, key: &[u8]) -> Group<'_> {
+        self.parts[partition].group(hash, key)
+    }
+
+    /// The rows that `epoch` changed, which the origins of its deltas are numbers of.
+    pub(crate) fn changed(&self) -> &[ArrayRef] {
+        self.batch.as_ref().map_or(&[], |batch| batch.rows().columns())
+    }
+
+    /// Every run of a partition, that of `epoch` excepted unless `with_epoch`.
+    pub(crate) fn runs(
+        &self,
+        epoch: u64,
+        partition: usize,
+        with_epoch: bool,
+    ) -> impl Iterator<Item = &Run> {
+        let part = &self.parts[partition];
+        let latest = part.latest.as_ref().filter(|delta| with_epoch || delta.epoch != epoch);
+        part.spine.runs().map(Arc::as_ref).chain(latest.map(|delta| &delta.run))
+    }
+}
+
+/// The rows of one partition.
+#[derive(Default)]
+struct Part {
+    spine: Spine,
+    /// The last changes, which the spine does not have yet.
+    latest: Option<Delta>,
+}
+
+/// What one epoch changes in one partition.
+pub(crate) struct Delta {
+    epoch: u64,
+    /// The sum of the changes; may take rows away.
+    pub(crate) run: Run,
+    /// Of each row of the run, a row of the epoch's changes that is equal to it.
+    pub(crate) origins: Vec<u32>,
+    /// Which groups of the run have a NULL in their key; `None` if none has.
+    null_keys: Option<Vec<bool>>,
+}
+
+impl Delta {
+    pub(crate) fn has_null_key(&self, group: usize) -> bool {
+        self.null_keys.as_ref().is_some_and(|nulls| nulls[group])
+    }
+}
+
+impl Part {
+    fn take_in(
+        &mut self,
+        name: &str,
+        changes: &Changes<'_>,
+        rows: impl Iterator<Item = (u64, u32)>,
+    ) -> Result<()> {
+        if let Some(delta) = self.latest.take() {
+            self.spine.insert(delta.run)?;
+        }
+        let delta = Delta::new(changes, rows)?;
+        if delta.run.takes_away() {
+            self.check(name, &delta.run)?;
+        }
+        self.latest = Some(delta);
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Bug` if more of a row is taken away than there is.
+    fn check(&self, name: &str, run: &Run) -> Result<()> {
+        for group in 0..run.groups() {
+            let mut before = None;
+            for row in run.rows_of(group).filter(|&row| run.weight(row) < 0) {
+                let before = before.get_or_insert_with(|| {
+                    let mut found = Group::default();
+                    self.spine.add_to(&mut found, run.hash(group), run.key(group));
+                    found
+                });
+                if before.weight(run.row(row)) + run.weight(row) < 0 {
+                    return Err(negative(name, "a row"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&self, hash: u64, key: &[u8]) -> Group<'_> {
+        let mut group = Group::default();
+        self.spine.add_to(&mut group, hash, key);
+        if let Some(delta) = &self.latest {
+            group.add(&delta.run, hash, key);
+        }
+        group
+    }
+
+    fn len(&self) -> usize {
+        self.spine.len() + self.latest.as_ref().map_or(0, |delta| delta.run.len())
+    }
+
+    fn bytes(&self) -> usize {
+        let latest = self
+            .latest
+            .as_ref()
+            .map_or(0, |delta| delta.run.bytes() + delta.origins.capacity() * size_of::<u32>());
+        self.spine.bytes() + latest
+    }
+}
+
+impl Delta {
+    fn new(changes: &Changes<'_>, rows: impl Iterator<Item = (u64, u32)>) -> Result<Self> {
+        let (keys, rest) = (&changes.keys, &changes.rest);
+        let mut sorted: Vec<(u64, u32)> = rows.collect();
+        sorted.sort_unstable_by(|&(a_hash, a), &(b_hash, b)| {
+            let (a, b) = (a as usize, b as usize);
+            (a_hash.cmp(&b_hash))
+                .then_with(|| keys.get(a).cmp(keys.get(b)))
+                .then_with(|| rest.get(a).cmp(rest.get(b)))
+                .then(a.cmp(&b))
+        });
+        let mut builder = RunBuilder::default();
+        let (mut origins, mut null_keys) = (Vec::with_capacity(sorted.len()), Vec::new());
+        let same_key = |a: &(u64, u32), b: &(u64, u32)| {
+            a.0 == b.0 && keys.get(a.1 as usize) == keys.get(b.1 as usize)
+        };
+        for group in sorted.chunk_by(same_key) {
+            let (hash, first) = group[0];
+            builder.open_group(hash, keys.get(first as usize));
+            let rows_before = origins.len();
+            let same =
+                |a: &(u64, u32), b: &(u64, u32)| rest.get(a.1 as usize) == rest.get(b.1 as usize);
+            for equal in group.chunk_by(same) {
+                let weight = equal.iter().map(|&(_, row)| changes.batch.weight(row as usize)).sum();
+                if weight != 0 {
+                    builder.push(rest.get(equal[0].1 as usize), weight);
+                    origins.push(equal[0].1);
+                }
+            }
+            if let Some(nulls) = &changes.null_keys
+                && origins.len() > rows_before
+            {
+                null_keys.push(nulls.value(first as usize));
+            }
+        }
+        Ok(Self {
+            epoch: changes.epoch,
+            run: builder.finish()?,
+            origins,
+            null_keys: changes.null_keys.as_ref().map(|_| null_keys),
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! What operators remember: rows by key, in immutable sorted runs.
+//!
+//! A [`Run`] is sorted and never changes. A [`Spine`] holds the runs of one partition, merges them
+//! in bounded steps, and shows all of them as one. [`KeyedCodec`] turns columns into the bytes that
+//! runs hold, and back.
+//!
+//! The scheme is that of log-structured merge trees, with the amortised, resumable merges of
+//! McSherry, Lattuada, Schwarzkopf, Roscoe: "Shared Arrangements" (VLDB 2020), section 5.
+
+mod codec;
+mod group;
+mod run;
+mod spine;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use codec::{Encoded, KeyedCodec};
+pub(crate) use group::Group;
+pub(crate) use run::{Run, RunBuilder};
+pub(crate) use spine::Spine;

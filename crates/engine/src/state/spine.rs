@@ -1,0 +1,200 @@
+//! The runs of one partition, merged as they grow in number.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use syncline_change::Result;
+
+use super::{Group, Run, RunBuilder};
+
+/// Two runs are merged when the older is at most this many times as long as the newer.
+const MERGE_RATIO: usize = 2;
+/// For every row that comes, each merge under way takes this many steps. Two runs of the same
+/// length are one when half of a run more has come: before there is a third to merge with.
+const STEPS_PER_ROW: usize = 4;
+/// Merges up to this length are done at once.
+const STEPS_MIN: usize = 256;
+
+/// Runs from the oldest to the newest, each at least [`MERGE_RATIO`] times as long as the next
+/// except where a merge is under way. So there are O(log n) runs, every row is copied O(log n)
+/// times, and what one insertion costs is bounded by its own length.
+#[derive(Debug, Default)]
+pub(crate) struct Spine {
+    levels: Vec<Level>,
+}
+
+#[derive(Debug)]
+enum Level {
+    Run(Arc<Run>),
+    Merge(Box<Merge>),
+}
+
+impl Spine {
+    pub(crate) fn insert(&mut self, run: Run) -> Result<()> {
+        let steps = STEPS_MIN.max(run.len() * STEPS_PER_ROW);
+        for level in &mut self.levels {
+            if let Level::Merge(merge) = level
+                && merge.work(steps)
+            {
+                *level = Level::Run(Arc::new(std::mem::take(&mut merge.builder).finish()?));
+            }
+        }
+        if run.len() > 0 {
+            self.levels.push(Level::Run(Arc::new(run)));
+        }
+        self.begin_merges(steps)
+    }
+
+    /// Merges neighbours of like length, the newest first: at once where that is quick.
+    fn begin_merges(&mut self, steps: usize) -> Result<()> {
+        let mut newer = self.levels.len();
+        while newer >= 2 {
+            newer -= 1;
+            let (Level::Run(a), Level::Run(b)) = (&self.levels[newer - 1], &self.levels[newer])
+            else {
+                continue;
+            };
+            if a.len() > b.len() * MERGE_RATIO || !a.fits_with(b) {
+                continue;
+            }
+            let mut merge = Merge::new(a.clone(), b.clone());
+            let is_done = merge.work(steps);
+            self.levels.remove(newer);
+            self.levels[newer - 1] = if is_done {
+                newer = self.levels.len();
+                Level::Run(Arc::new(merge.builder.finish()?))
+            } else {
+                Level::Merge(Box::new(merge))
+            };
+        }
+        // What cancelled altogether is gone.
+        self.levels.retain(|level| !matches!(level, Level::Run(run) if run.len() == 0));
+        Ok(())
+    }
+
+    /// Every run, the oldest first.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.levels
+            .iter()
+            .flat_map(|level| match level {
+                Level::Run(run) => [Some(run), None],
+                Level::Merge(merge) => [Some(&merge.older), Some(&merge.newer)],
+            })
+            .flatten()
+    }
+
+    /// Adds to `group` what there is of its key.
+    pub(crate) fn add_to<'a>(&'a self, group: &mut Group<'a>, hash: u64, key: &[u8]) {
+        self.runs().for_each(|run| group.add(run, hash, key));
+    }
+
+    /// Rows in all runs; one that is added in one and taken away in another counts twice.
+    pub(crate) fn len(&self) -> usize {
+        self.runs().map(|run| run.len()).sum()
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let merging = self.levels.iter().map(|level| match level {
+            Level::Run(_) => 0,
+            Level::Merge(merge) => merge.older.bytes() + merge.newer.bytes(),
+        });
+        self.runs().map(|run| run.bytes()).sum::<usize>() + merging.sum::<usize>()
+    }
+}
+
+/// Two runs becoming one, a few steps at a time.
+#[derive(Debug)]
+struct Merge {
+    older: Arc<Run>,
+    newer: Arc<Run>,
+    /// The next group of each, and within a group that both have, the next row.
+    groups: [usize; 2],
+    rows: Option<[usize; 2]>,
+    builder: RunBuilder,
+}
+
+impl Merge {
+    fn new(older: Arc<Run>, newer: Arc<Run>) -> Self {
+        let builder = RunBuilder::for_both(&older, &newer);
+        Self { older, newer, groups: [0, 0], rows: None, builder }
+    }
+
+    /// Takes about `steps` steps, and says whether all is done.
+    fn work(&mut self, mut steps: usize) -> bool {
+        while steps > 0 {
+            let taken = match self.rows {
+                Some(rows) => self.work_in_group(rows, steps),
+                None => match self.next_group() {
+                    Some(taken) => taken,
+                    None => return true,
+                },
+            };
+            steps = steps.saturating_sub(taken);
+        }
+        self.rows.is_none() && self.groups == [self.older.groups(), self.newer.groups()]
+    }
+
+    /// Copies a group that only one run has, or begins one that both have; `None` at the end.
+    fn next_group(&mut self) -> Option<usize> {
+        let [a, b] = self.groups;
+        let (older, newer) = (&*self.older, &*self.newer);
+        let order = match (a < older.groups(), b < newer.groups()) {
+            (false, false) => return None,
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            (true, true) => {
+                (older.hash(a).cmp(&newer.hash(b))).then_with(|| older.key(a).cmp(newer.key(b)))
+            }
+        };
+        match order {
+            Ordering::Less => {
+                self.builder.copy_group(older, a);
+                self.groups[0] += 1;
+                Some(older.rows_of(a).len())
+            }
+            Ordering::Greater => {
+                self.builder.copy_group(newer, b);
+                self.groups[1] += 1;
+                Some(newer.rows_of(b).len())
+            }
+            Ordering::Equal => {
+                self.builder.open_group(older.hash(a), older.key(a));
+                self.rows = Some([older.rows_of(a).start, newer.rows_of(b).start]);
+                Some(1)
+            }
+        }
+    }
+
+    /// Merges rows of the group that both have.
+    fn work_in_group(&mut self, [mut a, mut b]: [usize; 2], steps: usize) -> usize {
+        let (older, newer) = (&*self.older, &*self.newer);
+        let ends = [older.rows_of(self.groups[0]).end, newer.rows_of(self.groups[1]).end];
+        let mut taken = 0;
+        while taken < steps && (a < ends[0] || b < ends[1]) {
+            let order = match (a < ends[0], b < ends[1]) {
+                (true, false) => Ordering::Less,
+                (false, _) => Ordering::Greater,
+                (true, true) => older.row(a).cmp(newer.row(b)),
+            };
+            let (row, mut weight) = match order {
+                Ordering::Greater => (newer.row(b), newer.weight(b)),
+                _ => (older.row(a), older.weight(a)),
+            };
+            if order == Ordering::Equal {
+                weight += newer.weight(b);
+            }
+            self.builder.push(row, weight);
+            a += usize::from(order != Ordering::Greater);
+            b += usize::from(order != Ordering::Less);
+            taken += 1;
+        }
+        if a == ends[0] && b == ends[1] {
+            self.rows = None;
+            self.groups = [self.groups[0] + 1, self.groups[1] + 1];
+        } else {
+            self.rows = Some([a, b]);
+        }
+        taken
+    }
+}

@@ -1,0 +1,110 @@
+//! A spine against a model that is plainly right.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use syncline_change::row;
+
+use super::{Group, RunBuilder, Spine};
+use crate::operators::PARTITION_BITS;
+
+type Model = BTreeMap<(Vec<u8>, Vec<u8>), i64>;
+
+/// Changes of rows, each a key and the rest.
+fn any_changes(rows: usize) -> impl Strategy<Value = Vec<(u8, u8, i64)>> {
+    prop::collection::vec((0..12_u8, 0..20_u8, -2..3_i64), 0..rows)
+}
+
+/// Keys of several lengths, the empty one among them.
+fn key(number: u8) -> Vec<u8> {
+    vec![number; usize::from(number % 4)]
+}
+
+/// A hash as keys of the first partition have them.
+fn hash(key: &[u8]) -> u64 {
+    row::hash(key) >> PARTITION_BITS
+}
+
+fn build(changes: &[(u8, u8, i64)]) -> super::Run {
+    let mut sum: BTreeMap<(u64, Vec<u8>), BTreeMap<Vec<u8>, i64>> = BTreeMap::new();
+    for &(k, row, weight) in changes {
+        let rows = sum.entry((hash(&key(k)), key(k))).or_default();
+        *rows.entry(vec![row]).or_default() += weight;
+    }
+    let mut builder = RunBuilder::default();
+    for ((hash, key), rows) in sum {
+        builder.open_group(hash, &key);
+        rows.iter().for_each(|(row, &weight)| builder.push(row, weight));
+    }
+    builder.finish().unwrap()
+}
+
+fn check(spine: &Spine, model: &Model) {
+    for k in 0..12 {
+        let key = key(k);
+        let mut group = Group::default();
+        spine.add_to(&mut group, hash(&key), &key);
+        let expect: Vec<(&[u8], i64)> = (model.iter())
+            .filter(|((of, _), weight)| *of == key && **weight != 0)
+            .map(|((_, row), weight)| (row.as_slice(), *weight))
+            .collect();
+        assert_eq!(group.clone().collect::<Vec<_>>(), expect);
+        assert_eq!(group.clone().rev().collect::<Vec<_>>(), {
+            let mut backwards = expect.clone();
+            backwards.reverse();
+            backwards
+        });
+        assert_eq!(group.is_empty(), expect.is_empty());
+        for row in 0..20 {
+            let weight = model.get(&(key.clone(), vec![row])).copied().unwrap_or(0);
+            assert_eq!(group.weight(&[row]), weight);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is inserted, a spine shows the sum, and does so with few runs.
+    #[test]
+    fn a_spine_is_the_sum_of_what_was_inserted(
+        epochs in prop::collection::vec(any_changes(60), 1..40),
+    ) {
+        let (mut spine, mut model) = (Spine::default(), Model::new());
+        for changes in &epochs {
+            spine.insert(build(changes)).unwrap();
+            for &(k, row, weight) in changes {
+                *model.entry((key(k), vec![row])).or_default() += weight;
+            }
+            check(&spine, &model);
+        }
+    }
+}
+
+/// Long runs are merged over many insertions, and never many runs wait.
+#[test]
+fn merges_keep_up() {
+    let mut spine = Spine::default();
+    let mut rows = 0_u64;
+    for epoch in 0..3_000_u64 {
+        // Most epochs are small and some are large.
+        let count = if epoch % 97 == 0 { 700 } else { 1 + epoch % 5 };
+        let mut keys: Vec<(u64, Vec<u8>)> =
+            (rows..rows + count).map(|n| n.to_be_bytes()).map(|k| (hash(&k), k.to_vec())).collect();
+        keys.sort_unstable();
+        let mut builder = RunBuilder::default();
+        for (hash, key) in keys {
+            builder.open_group(hash, &key);
+            builder.push(b"row", 1);
+        }
+        rows += count;
+        spine.insert(builder.finish().unwrap()).unwrap();
+        assert!(spine.runs().count() <= 28, "{} runs after epoch {epoch}", spine.runs().count());
+    }
+    assert_eq!(spine.len() as u64, rows);
+    for n in (0..rows).step_by(501) {
+        let mut group = Group::default();
+        spine.add_to(&mut group, hash(&n.to_be_bytes()), &n.to_be_bytes());
+        assert_eq!(group.collect::<Vec<_>>(), [(&b"row"[..], 1)]);
+    }
+}
