@@ -36,6 +36,14 @@ pub(crate) struct Arrangement {
     pub(crate) order: Vec<SortTerm>,
     /// Whether rows with a NULL in their key are kept.
     pub(crate) keeps_null_keys: bool,
+    /// What a reader will compute: a row for which that fails is not kept.
+    pub(crate) computed: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl Arrangement {
+    pub(crate) fn by(keys: Vec<(Arc<dyn PhysicalExpr>, DataType)>) -> Self {
+        Self { keys, order: vec![], keeps_null_keys: true, computed: vec![] }
+    }
 }
 
 impl PartialEq for Arrangement {
@@ -48,6 +56,7 @@ impl PartialEq for Arrangement {
         keys(self) == keys(other)
             && order(self) == order(other)
             && self.keeps_null_keys == other.keeps_null_keys
+            && self.computed == other.computed
     }
 }
 
@@ -87,6 +96,7 @@ impl Operator for Arrange {
                 let of = |expr: &Arc<dyn PhysicalExpr>| evaluate(expr, batch.rows());
                 let keys = self.by.keys.iter().map(|(expr, _)| of(expr));
                 let order = self.by.order.iter().map(|term| of(&term.expr));
+                self.by.computed.iter().try_for_each(|expr| of(expr).map(drop))?;
                 Ok((keys.collect::<Result<Vec<_>>>()?, order.collect::<Result<Vec<_>>>()?))
             })?;
         let mut null_keys = null_keys(&keys, batch.num_rows());

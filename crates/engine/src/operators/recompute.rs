@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
@@ -11,11 +12,13 @@ use syncline_change::source::{RejectClass, Rejected};
 use syncline_change::{Batch, Error, ErrorKind, Result};
 
 use super::accumulate::change_count;
-use super::top::changes;
 use super::{Change, Epoch, Operator, relabel};
 use crate::batch::Runner;
 use crate::content::Content;
 use crate::functions::now;
+
+/// Encoded rows and how often each is there.
+pub(super) type Rows = BTreeMap<Box<[u8]>, i64>;
 
 /// Keeps its inputs' whole content and its last result.
 pub(crate) struct Recompute {
@@ -27,7 +30,7 @@ pub(crate) struct Recompute {
     /// Whether a first result has been computed: even no input has one.
     started: bool,
     codec: RowCodec,
-    output: BTreeMap<Box<[u8]>, i64>,
+    output: Rows,
     runner: Arc<Runner>,
     /// Whose rows these are, for reports.
     view: String,
@@ -51,7 +54,7 @@ impl Recompute {
             reads_clock,
             started: false,
             codec: RowCodec::new(schema)?,
-            output: BTreeMap::new(),
+            output: Rows::new(),
             runner,
             view,
         })
@@ -105,20 +108,39 @@ impl Operator for Recompute {
             }
             Err(error) => return Err(error),
         };
-        let mut output = BTreeMap::new();
+        let mut output = Rows::new();
         for rows in result {
             let rows = relabel(&Batch::inserts(rows), self.codec.schema())?;
-            let rows = canonical(rows.rows().clone())?;
-            let encoded = self.codec.encode_batch(&rows)?;
-            for row in &encoded {
-                change_count(&mut output, row.as_ref(), 1);
-            }
+            count_rows(&self.codec, &canonical(rows.rows().clone())?, &mut output)?;
         }
         let before = std::mem::replace(&mut self.output, output);
-        changes(&self.codec, &before, &self.output)
+        difference(&self.codec, &before, &self.output)
     }
 
     fn state_rows(&self) -> usize {
         self.output.len() + self.inputs.iter().map(Content::len).sum::<usize>()
     }
+}
+
+/// Adds `rows` to what is counted.
+pub(super) fn count_rows(codec: &RowCodec, rows: &RecordBatch, counts: &mut Rows) -> Result<()> {
+    for row in &codec.encode_batch(rows)? {
+        change_count(counts, row.as_ref(), 1);
+    }
+    Ok(())
+}
+
+/// What turns `before` into `after`, as at most one batch: first what goes, then what comes, each in
+/// the order of rows.
+pub(super) fn difference(codec: &RowCodec, before: &Rows, after: &Rows) -> Result<Vec<Batch>> {
+    let count = |of: &Rows, row: &[u8]| of.get(row).copied().unwrap_or(0);
+    let fewer = before.keys().map(|row| (&**row, (count(after, row) - count(before, row)).min(0)));
+    let more = after.keys().map(|row| (&**row, (count(after, row) - count(before, row)).max(0)));
+    let changes: Vec<(&[u8], i64)> = fewer.chain(more).filter(|(_, weight)| *weight != 0).collect();
+    if changes.is_empty() {
+        return Ok(vec![]);
+    }
+    let rows = codec.decode_batch(changes.iter().map(|(row, _)| *row))?;
+    let weights: Vec<i64> = changes.iter().map(|(_, weight)| *weight).collect();
+    Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
 }

@@ -1,146 +1,148 @@
-//! `ORDER BY .. LIMIT .. OFFSET ..`: the first rows of a total order.
+//! The first rows of every group in a total order: `ORDER BY .. LIMIT .. OFFSET ..` where all rows
+//! are one group, and `row_number()`, which may be known to be asked for its first numbers alone.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::sync::Arc;
 
-use arrow::array::Int64Array;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, SortField};
-use syncline_change::row::RowCodec;
 use syncline_change::{Batch, Error, Result};
 
-use super::arrange::SortTerm;
-use super::map::{evaluate, without_failing};
-use super::{Change, Epoch, Operator, negative};
+use super::arrange::{Arranged, Delta};
+use super::partition::PARTITIONS;
+use super::{Change, Epoch, Operator};
+use crate::state::Group;
 
-/// Encoded sort key to encoded row and how often it is there.
-type Sorted = BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>;
+/// The most rows that are put together at a time.
+const OUTPUT_ROWS_MAX: usize = 1 << 13;
 
-/// Keeps all rows in order and shows `fetch` of them after the first `skip`.
+/// Shows of each group the rows after the first `skip`, `fetch` of them.
 pub(crate) struct Top {
-    terms: Vec<SortTerm>,
-    converter: RowConverter,
-    codec: RowCodec,
-    skip: usize,
-    fetch: usize,
-    rows: Sorted,
-    shown: BTreeMap<Box<[u8]>, i64>,
-    name: String,
-    /// Whose rows these are, for reports.
-    view: String,
+    pub(crate) skip: usize,
+    pub(crate) fetch: usize,
+    /// Whether the row's number in its group, from 1, is the last column.
+    pub(crate) numbered: bool,
+    pub(crate) schema: SchemaRef,
+    pub(crate) name: String,
 }
 
-impl Top {
-    pub(crate) fn new(
-        (name, view): (String, String),
-        terms: Vec<SortTerm>,
-        (skip, fetch): (usize, usize),
-        schema: SchemaRef,
-    ) -> Result<Self> {
-        let fields = terms
-            .iter()
-            .map(|term| SortField::new_with_options(term.data_type.clone(), term.options))
-            .collect();
-        let converter = RowConverter::new(fields).map_err(|error| {
-            Error::unsupported("ORDER BY a type without an order").detail(error.to_string())
-        })?;
-        Ok(Self {
-            terms,
-            converter,
-            codec: RowCodec::new(schema)?,
-            skip,
-            fetch,
-            rows: BTreeMap::new(),
-            shown: BTreeMap::new(),
-            name,
-            view,
-        })
-    }
+/// A row that is shown, as which number (0 where rows are not numbered), and how often.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    row: &'a [u8],
+    number: u64,
+    count: i64,
+}
 
-    fn take_in(&mut self, epoch: &mut Epoch<'_>, batch: &Batch) -> Result<()> {
-        let (batch, columns) = without_failing(epoch, &self.view, batch, |batch| {
-            let columns = self.terms.iter().map(|term| evaluate(&term.expr, batch.rows()));
-            columns.collect::<Result<Vec<_>>>()
-        })?;
-        let keys = self.converter.convert_columns(&columns)?;
-        let rows = self.codec.encode_batch(batch.rows())?;
-        for i in 0..batch.num_rows() {
-            let (key, row) = (keys.row(i), rows.row(i));
-            match self.rows.get_mut(key.as_ref()) {
-                Some((_, count)) => {
-                    *count += batch.weight(i);
-                    if *count == 0 {
-                        self.rows.remove(key.as_ref());
-                    }
-                }
-                None => {
-                    self.rows.insert(key.data().into(), (row.data().into(), batch.weight(i)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The rows that are to be shown, and how often each.
-    fn first(&self) -> Result<BTreeMap<Box<[u8]>, i64>> {
-        let mut first = BTreeMap::new();
-        let (mut skip, mut fetch) = (self.skip as u64, self.fetch as u64);
-        for (row, count) in self.rows.values() {
-            let count = u64::try_from(*count).map_err(|_| negative(&self.name, "a row"))?;
-            let skipped = count.min(skip);
-            skip -= skipped;
-            let taken = (count - skipped).min(fetch);
-            fetch -= taken;
-            if taken > 0 {
-                *first.entry(row.clone()).or_insert(0) += taken as i64;
-            }
-            if fetch == 0 {
-                break;
-            }
-        }
-        Ok(first)
-    }
+/// A row that comes or goes.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    key: &'a [u8],
+    row: &'a [u8],
+    number: u64,
+    weight: i64,
 }
 
 impl Operator for Top {
+    /// The input is an arrangement by group, in order.
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        if inputs[0].batches.is_empty() {
-            return Ok(vec![]);
-        }
-        for batch in inputs[0].batches {
-            self.take_in(epoch, batch)?;
-        }
-        let first = self.first()?;
-        let before = std::mem::replace(&mut self.shown, first);
-        changes(&self.codec, &before, &self.shown)
-    }
-
-    fn state_rows(&self) -> usize {
-        self.rows.len()
+        let Some(rows) = inputs[0].arranged else {
+            return Err(Error::bug(format!("{}: its input is not arranged", self.name)));
+        };
+        let changes = inputs[0].batches.iter().map(Batch::num_rows).sum();
+        let (top, number) = (&*self, epoch.number);
+        let done =
+            epoch.workers.run_all(changes, &mut [(); PARTITIONS], |partition, ()| {
+                match rows.delta(number, partition) {
+                    None => Ok(vec![]),
+                    Some(delta) => top.step_partition(rows, number, partition, delta),
+                }
+            })?;
+        Batch::coalesce(&self.schema, done.into_iter().flatten().collect(), OUTPUT_ROWS_MAX)
     }
 }
 
-/// What turns one multiset of encoded rows into another, as at most one batch.
-pub(crate) fn changes(
-    codec: &RowCodec,
-    before: &BTreeMap<Box<[u8]>, i64>,
-    after: &BTreeMap<Box<[u8]>, i64>,
-) -> Result<Vec<Batch>> {
-    let changes = difference(before, after);
-    if changes.is_empty() {
-        return Ok(vec![]);
+impl Top {
+    fn step_partition(
+        &self,
+        rows: &Arranged,
+        epoch: u64,
+        partition: usize,
+        delta: &Delta,
+    ) -> Result<Vec<Batch>> {
+        let mut entries = Vec::new();
+        for group in 0..delta.run.groups() {
+            let (hash, key) = (delta.run.hash(group), delta.run.key(group));
+            let before = self.shown(rows.before(epoch, partition, hash, key));
+            let first_change = delta.run.row(delta.run.rows_of(group).start);
+            let is_full = before.len() == self.fetch;
+            if is_full && before.last().is_some_and(|last| last.row < first_change) {
+                continue; // All that changes comes behind what is shown.
+            }
+            let after = self.shown(rows.after(partition, hash, key));
+            difference(key, &before, &after, &mut entries);
+        }
+        entries.chunks(OUTPUT_ROWS_MAX).map(|part| self.batch(rows, part)).collect()
     }
-    let rows = codec.decode_batch(changes.iter().map(|(row, _)| *row))?;
-    let weights: Vec<i64> = changes.iter().map(|(_, weight)| *weight).collect();
-    Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+
+    fn shown<'a>(&self, group: Group<'a>) -> Vec<Shown<'a>> {
+        let mut shown = Vec::new();
+        let (mut skip, mut left) = (self.skip as u64, self.fetch as u64);
+        let mut next = self.skip as u64 + 1;
+        for (row, count) in group {
+            if left == 0 {
+                break;
+            }
+            let count = count.unsigned_abs();
+            let skipped = count.min(skip);
+            skip -= skipped;
+            let taken = (count - skipped).min(left);
+            left -= taken;
+            if self.numbered {
+                let copies = next..next + taken;
+                shown.extend(copies.map(|number| Shown { row, number, count: 1 }));
+                next += taken;
+            } else if taken > 0 {
+                shown.push(Shown { row, number: 0, count: taken as i64 });
+            }
+        }
+        shown
+    }
+
+    fn batch(&self, rows: &Arranged, entries: &[Entry<'_>]) -> Result<Batch> {
+        let mut columns = rows.codec().decode(entries.iter().map(|e| (e.key, e.row)))?;
+        if self.numbered {
+            let numbers = UInt64Array::from_iter_values(entries.iter().map(|e| e.number));
+            columns.push(Arc::new(numbers) as ArrayRef);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(entries.len()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        Batch::new(batch, Int64Array::from_iter_values(entries.iter().map(|e| e.weight)))
+    }
 }
 
-/// What turns one multiset into another: first what goes, then what comes, each in order.
+/// What turns one list into the other; both are in order.
 fn difference<'a>(
-    before: &'a BTreeMap<Box<[u8]>, i64>,
-    after: &'a BTreeMap<Box<[u8]>, i64>,
-) -> Vec<(&'a [u8], i64)> {
-    let count = |of: &BTreeMap<Box<[u8]>, i64>, row: &[u8]| of.get(row).copied().unwrap_or(0);
-    let fewer = before.keys().map(|row| (&**row, (count(after, row) - count(before, row)).min(0)));
-    let more = after.keys().map(|row| (&**row, (count(after, row) - count(before, row)).max(0)));
-    fewer.chain(more).filter(|(_, weight)| *weight != 0).collect()
+    key: &'a [u8],
+    before: &[Shown<'a>],
+    after: &[Shown<'a>],
+    entries: &mut Vec<Entry<'a>>,
+) {
+    let (mut b, mut a) = (0, 0);
+    let place = |of: &Shown<'a>| (of.row, of.number);
+    while b < before.len() || a < after.len() {
+        let order = match (before.get(b), after.get(a)) {
+            (Some(old), Some(new)) => place(old).cmp(&place(new)),
+            (Some(_), None) => Ordering::Less,
+            _ => Ordering::Greater,
+        };
+        let was = if order == Ordering::Greater { 0 } else { before[b].count };
+        let is = if order == Ordering::Less { 0 } else { after[a].count };
+        let of = if order == Ordering::Greater { after[a] } else { before[b] };
+        if is != was {
+            entries.push(Entry { key, row: of.row, number: of.number, weight: is - was });
+        }
+        b += usize::from(order != Ordering::Greater);
+        a += usize::from(order != Ordering::Less);
+    }
 }

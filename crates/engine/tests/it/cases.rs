@@ -93,6 +93,16 @@ cases! {
     distinct_on: "SELECT DISTINCT ON (g) g, k, n FROM t ORDER BY g, n DESC";
     recursive: "WITH RECURSIVE r AS (SELECT max(k) AS x FROM t UNION ALL SELECT x - 1 FROM r WHERE x > 0) SELECT x FROM r";
     unnest: "SELECT k, unnest([n, k]) AS e FROM t";
+    top_rows_of_groups: "SELECT * FROM (SELECT k, g, n, row_number() OVER (PARTITION BY g ORDER BY n DESC, k) AS r FROM t) WHERE r <= 2";
+    last_row_of_groups: "SELECT k, n FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC) AS r FROM t) WHERE r = 1";
+    row_number_and_first_rows: "SELECT a.k, b.r FROM (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) a JOIN (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) b ON a.k = b.k WHERE a.r < 3";
+    row_number_of_all: "SELECT k, n, row_number() OVER (ORDER BY n) AS r FROM t";
+    two_windows: "SELECT k, sum(n) OVER (PARTITION BY g, k) AS a, rank() OVER (PARTITION BY g ORDER BY k) AS r FROM t WHERE n BETWEEN -100 AND 100";
+    cube: "SELECT g, k, count(*) AS c, grouping(g, k) AS id FROM t GROUP BY CUBE (g, k)";
+    grouping_sets: "SELECT g, k, n, count(*) AS c FROM t GROUP BY GROUPING SETS ((g), (k, n), (g))";
+    stddev: "SELECT g, stddev(k) AS s, count(*) AS c FROM t GROUP BY g";
+    median_of_all: "SELECT median(k) AS m FROM t";
+    lag_and_lead: "SELECT k, lag(n) OVER (PARTITION BY g ORDER BY k) AS a, lead(n, 2) OVER (PARTITION BY g ORDER BY k) AS b FROM t";
     sum_distinct: "SELECT g, sum(DISTINCT k) AS s FROM t GROUP BY g";
 }
 

@@ -1,0 +1,190 @@
+//! GROUP BY and DISTINCT.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, GroupingSet, LogicalPlan};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_plan::PhysicalExpr;
+use syncline_change::Result;
+
+use super::super::detail::{list, one};
+use super::{Compiler, Reason, arrow_schema};
+use crate::batch::failed;
+use crate::operators::{Aggregate, AggregateCall, Function, Union};
+
+impl Compiler {
+    pub(super) fn aggregate(
+        &mut self,
+        aggregate: &AggregatePlan,
+        plan: &LogicalPlan,
+    ) -> Result<Result<usize, Reason>> {
+        if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            return self.grouping_sets(aggregate, sets, plan);
+        }
+        let schema = arrow_schema(plan);
+        let input_schema = aggregate.input.schema();
+        let mut calls = Vec::new();
+        let results = schema.fields().iter().skip(aggregate.group_expr.len());
+        for (expr, result) in aggregate.aggr_expr.iter().zip(results) {
+            match self.call(expr, input_schema, result.data_type())? {
+                Some(call) if call.is_supported() => calls.push(call),
+                _ => return self.regroup_aggregate(aggregate, expr, plan),
+            }
+        }
+        let keys = aggregate.group_expr.iter().map(|expr| self.physical(expr, input_schema));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let input = self.compile(&aggregate.input)?;
+        let (label, detail) = match (keys.is_empty(), calls.is_empty()) {
+            (_, true) => ("distinct", list(&aggregate.group_expr)),
+            (true, false) => ("aggregate", list(&aggregate.aggr_expr)),
+            (false, false) => (
+                "aggregate",
+                format!("{} GROUP BY {}", list(&aggregate.aggr_expr), list(&aggregate.group_expr)),
+            ),
+        };
+        let key = (0..keys.len()).collect();
+        let name = format!("{label} ({detail})");
+        let append_only = self.nodes[input].append_only;
+        let work =
+            Aggregate::new((name, self.view.clone()), keys, calls, append_only, schema.clone())?;
+        let node = self.operator(label, detail, Box::new(work), vec![input], schema);
+        self.nodes[node].key = Some(key);
+        Ok(Ok(node))
+    }
+
+    /// An aggregate call that can be kept up to date; `None` for any other.
+    fn call(
+        &self,
+        expr: &Expr,
+        input: &DFSchema,
+        result: &DataType,
+    ) -> Result<Option<AggregateCall>> {
+        let expr = expr.clone().unalias();
+        let Expr::AggregateFunction(call) = &expr else { return Ok(None) };
+        let params = &call.params;
+        let function = match (call.func.name(), params.distinct, params.args.len()) {
+            ("count", false, _) => Function::Count,
+            ("count", true, 1) => Function::CountDistinct,
+            ("sum", false, 1) => Function::Sum,
+            ("avg", false, 1) => Function::Avg,
+            ("min", _, 1) => Function::Min,
+            ("max", _, 1) => Function::Max,
+            _ => return Ok(None),
+        };
+        let arguments = params.args.iter().map(|argument| self.physical(argument, input));
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        let argument_type = arguments
+            .first()
+            .map(|argument| argument.data_type(input.as_arrow()).map_err(failed))
+            .transpose()?;
+        let filter = params.filter.as_ref().map(|only| self.physical(only, input)).transpose()?;
+        Ok(Some(AggregateCall {
+            function,
+            arguments,
+            argument_type,
+            result: result.clone(),
+            filter,
+        }))
+    }
+
+    /// An aggregate that no accumulator knows: computed anew for the groups that change.
+    fn regroup_aggregate(
+        &mut self,
+        aggregate: &AggregatePlan,
+        call: &Expr,
+        plan: &LogicalPlan,
+    ) -> Result<Result<usize, Reason>> {
+        if aggregate.group_expr.is_empty() {
+            return Ok(Err(format!("{} over all rows", one(call))));
+        }
+        let calls = aggregate.aggr_expr.iter().filter_map(|expr| match expr.clone().unalias() {
+            Expr::AggregateFunction(call) => Some(call.params),
+            _ => None,
+        });
+        let computed = calls.flat_map(|params| {
+            let order = params.order_by.into_iter().map(|term| term.expr);
+            params.args.into_iter().chain(order).chain(params.filter.map(|only| *only))
+        });
+        let computed: Vec<Expr> = computed.collect();
+        let reason = format!("{} is computed anew for each group that changes", one(call));
+        let (input, keys) = (&aggregate.input, &aggregate.group_expr);
+        let node = self.regroup(plan, input, keys, &computed, reason)?;
+        self.nodes[node].key = Some((0..keys.len()).collect());
+        Ok(Ok(node))
+    }
+
+    /// GROUPING SETS, ROLLUP and CUBE: an aggregate for each set of keys, and NULL for the others.
+    fn grouping_sets(
+        &mut self,
+        aggregate: &AggregatePlan,
+        sets: &GroupingSet,
+        plan: &LogicalPlan,
+    ) -> Result<Result<usize, Reason>> {
+        let schema = arrow_schema(plan);
+        let all = sets.distinct_expr();
+        let mut seen: Vec<Vec<bool>> = Vec::new();
+        let mut inputs = Vec::new();
+        for set in members(sets) {
+            let missing: Vec<bool> = all.iter().map(|expr| !set.contains(expr)).collect();
+            let ordinal = seen.iter().filter(|other| **other == missing).count() as u64;
+            // As DataFusion has it: a bit for each key that is missing, above them the ordinal
+            // among equal sets.
+            let bits = missing.iter().fold(0, |bits, &missing| bits << 1 | u64::from(missing));
+            let id = bits | ordinal << all.len();
+            let (of, calls) = (aggregate.input.clone(), aggregate.aggr_expr.clone());
+            let part = AggregatePlan::try_new(of, set.clone(), calls).map_err(failed)?;
+            let part = LogicalPlan::Aggregate(part);
+            let input = self.compile(&part)?;
+            let columns = self.set_columns(&schema, &part, (&all, &set), id)?;
+            let keys: Vec<String> = set.iter().map(one).collect();
+            let detail = format!("grouping set ({})", keys.join(", "));
+            inputs.push(self.add_map(input, None, Some(columns), schema.clone(), detail)?);
+            seen.push(missing);
+        }
+        let work = Box::new(Union { schema: schema.clone() });
+        let node = self.operator("union all", String::new(), work, inputs, schema);
+        self.nodes[node].key = Some((0..=all.len()).collect());
+        Ok(Ok(node))
+    }
+
+    /// The columns of the whole, computed from those of the aggregate of one set: keys, the number
+    /// of the set, results.
+    fn set_columns(
+        &self,
+        schema: &SchemaRef,
+        part: &LogicalPlan,
+        (all, set): (&[&Expr], &[Expr]),
+        id: u64,
+    ) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        let literal = |value: ScalarValue, of: usize| {
+            let value = value.cast_to(schema.field(of).data_type()).map_err(failed)?;
+            Ok(Arc::new(Literal::new(value)) as Arc<dyn PhysicalExpr>)
+        };
+        let part = arrow_schema(part);
+        let column = |i: usize| Arc::new(Column::new(part.field(i).name(), i)) as _;
+        let keys =
+            all.iter().enumerate().map(|(i, key)| match set.iter().position(|expr| expr == *key) {
+                Some(position) => Ok(column(position)),
+                None => literal(ScalarValue::Null, i),
+            });
+        let number = literal(ScalarValue::UInt64(Some(id)), all.len());
+        let results = (set.len()..part.fields().len()).map(|i| Ok(column(i)));
+        keys.chain([number]).chain(results).collect()
+    }
+}
+
+/// The sets of keys that are grouped by.
+fn members(sets: &GroupingSet) -> Vec<Vec<Expr>> {
+    match sets {
+        GroupingSet::GroupingSets(sets) => sets.clone(),
+        GroupingSet::Rollup(keys) => (0..=keys.len()).map(|n| keys[..n].to_vec()).collect(),
+        GroupingSet::Cube(keys) => (0..1_usize << keys.len())
+            .map(|set| {
+                let chosen = keys.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1);
+                chosen.map(|(_, key)| key.clone()).collect()
+            })
+            .collect(),
+    }
+}

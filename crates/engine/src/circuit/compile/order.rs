@@ -1,0 +1,243 @@
+//! ORDER BY with LIMIT, and window functions.
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, LogicalPlan, Operator, Sort as SortPlan, Window as WindowPlan,
+};
+use syncline_change::Result;
+
+use super::super::detail::{list, plain};
+use super::{Compiler, Reason, arrow_schema};
+use crate::batch::failed;
+use crate::operators::{Arrangement, SortTerm, Top};
+
+impl Compiler {
+    /// LIMIT over rows whose order stands further down, below projections.
+    pub(super) fn limit(
+        &mut self,
+        plan: &LogicalPlan,
+        skip: usize,
+        fetch: Option<usize>,
+    ) -> Result<Result<usize, Reason>> {
+        match plan {
+            LogicalPlan::Sort(sort) => {
+                let fetch = match (fetch, sort.fetch) {
+                    (Some(fetch), Some(total)) => Some(fetch.min(total.saturating_sub(skip))),
+                    (Some(fetch), None) => Some(fetch),
+                    (None, total) => total.map(|total| total.saturating_sub(skip)),
+                };
+                self.top(sort, skip, fetch)
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.limit(&alias.input, skip, fetch),
+            LogicalPlan::Projection(projection) if self.unfit(plan)?.is_none() => {
+                let input = match self.limit(&projection.input, skip, fetch)? {
+                    Ok(input) => input,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                self.project(input, projection, plan).map(Ok)
+            }
+            _ => Ok(Err("LIMIT over something without an order".to_owned())),
+        }
+    }
+
+    pub(super) fn top(
+        &mut self,
+        sort: &SortPlan,
+        skip: usize,
+        fetch: Option<usize>,
+    ) -> Result<Result<usize, Reason>> {
+        let input_schema = sort.input.schema();
+        let terms = self.terms(&sort.expr, input_schema)?;
+        let limit = fetch.map_or(String::new(), |fetch| format!(" LIMIT {fetch}"));
+        let offset = if skip > 0 { format!(" OFFSET {skip}") } else { String::new() };
+        let order: Vec<String> = sort.expr.iter().map(|term| plain(&term.to_string())).collect();
+        let detail = format!("ORDER BY {}{limit}{offset}", order.join(", "));
+        let input = self.compile(&sort.input)?;
+        let by = Arrangement { order: terms, ..Arrangement::by(vec![]) };
+        let fetch = fetch.unwrap_or(usize::MAX);
+        self.first_rows("top", detail, (input, by), (skip, fetch), None).map(Ok)
+    }
+
+    /// The first rows of each group, with their numbers if `numbered` is the schema with these.
+    fn first_rows(
+        &mut self,
+        label: &str,
+        detail: String,
+        (input, by): (usize, Arrangement),
+        (skip, fetch): (usize, usize),
+        numbered: Option<SchemaRef>,
+    ) -> Result<usize> {
+        let key = self.nodes[input].key.clone();
+        let input = self.arrange(input, by)?;
+        let is_numbered = numbered.is_some();
+        let schema = numbered.unwrap_or_else(|| self.nodes[input].schema.clone());
+        let name = format!("{label} ({detail})");
+        let work = Top { skip, fetch, numbered: is_numbered, schema: schema.clone(), name };
+        let node = self.operator(label, detail, Box::new(work), vec![input], schema);
+        self.nodes[node].key = key;
+        Ok(node)
+    }
+
+    fn terms(&self, order: &[SortExpr], schema: &DFSchema) -> Result<Vec<SortTerm>> {
+        let term = |term: &SortExpr| {
+            let expr = self.physical(&term.expr, schema)?;
+            Ok(SortTerm {
+                data_type: expr.data_type(schema.as_arrow()).map_err(failed)?,
+                expr,
+                options: SortOptions { descending: !term.asc, nulls_first: term.nulls_first },
+            })
+        };
+        order.iter().map(term).collect()
+    }
+
+    /// Window functions: of the groups that change, at least of as much as can be told apart.
+    pub(super) fn window(
+        &mut self,
+        window: &WindowPlan,
+        plan: &LogicalPlan,
+        first: Option<usize>,
+    ) -> Result<Result<usize, Reason>> {
+        let calls: Vec<WindowFunction> = window.window_expr.iter().filter_map(call_of).collect();
+        if calls.len() < window.window_expr.len() {
+            return Ok(Err("a window function inside of an expression".to_owned()));
+        }
+        if let [call] = calls.as_slice()
+            && call.fun.name() == "row_number"
+        {
+            return self.row_number(window, call, plan, first).map(Ok);
+        }
+        // What all functions have in common to partition by tells groups apart for all of them.
+        let mut common = calls[0].params.partition_by.clone();
+        common.retain(|expr| calls.iter().all(|call| call.params.partition_by.contains(expr)));
+        if common.is_empty() {
+            return Ok(Err("a window function over all rows".to_owned()));
+        }
+        let computed = calls.iter().flat_map(|call| {
+            let params = &call.params;
+            let order = params.order_by.iter().map(|term| &term.expr);
+            let filter = params.filter.as_deref();
+            params.args.iter().chain(&params.partition_by).chain(order).chain(filter)
+        });
+        let computed: Vec<Expr> = computed.cloned().collect();
+        let reason = "window functions are computed anew for each partition that changes";
+        self.regroup(plan, &window.input, &common, &computed, reason.to_owned()).map(Ok)
+    }
+
+    fn row_number(
+        &mut self,
+        window: &WindowPlan,
+        call: &WindowFunction,
+        plan: &LogicalPlan,
+        first: Option<usize>,
+    ) -> Result<usize> {
+        let input_schema = window.input.schema();
+        let by = Arrangement {
+            order: self.terms(&call.params.order_by, input_schema)?,
+            ..Arrangement::by(self.keys(&call.params.partition_by, input_schema)?)
+        };
+        let only = first.map_or(String::new(), |first| format!(" <= {first}"));
+        let detail = format!("{}{only}", list(&window.window_expr));
+        let input = self.compile(&window.input)?;
+        let fetch = first.unwrap_or(usize::MAX);
+        self.first_rows("row number", detail, (input, by), (0, fetch), Some(arrow_schema(plan)))
+    }
+
+    /// The node of `plan`, of which only rows that pass `predicate` are wanted: where that asks for
+    /// the first row numbers alone, no others are kept up to date.
+    pub(super) fn compile_for(&mut self, plan: &LogicalPlan, predicate: &Expr) -> Result<usize> {
+        let wanted = split_conjunction(predicate).into_iter().filter_map(upper_bound);
+        for (column, first) in wanted {
+            let Ok(position) = plan.schema().index_of_column(column) else { continue };
+            if let Some(node) = self.compile_first(plan, position, first)? {
+                return Ok(node);
+            }
+        }
+        self.compile(plan)
+    }
+
+    /// The node of `plan` less the rows whose column `position` is a row number above `first`;
+    /// `None` if it is not one.
+    fn compile_first(
+        &mut self,
+        plan: &LogicalPlan,
+        position: usize,
+        first: usize,
+    ) -> Result<Option<usize>> {
+        match plan {
+            LogicalPlan::SubqueryAlias(alias) => self.compile_first(&alias.input, position, first),
+            LogicalPlan::Projection(projection) if self.unfit(plan)?.is_none() => {
+                let Expr::Column(column) = projection.expr[position].clone().unalias() else {
+                    return Ok(None);
+                };
+                let below = projection.input.schema().index_of_column(&column).map_err(failed)?;
+                match self.compile_first(&projection.input, below, first)? {
+                    None => Ok(None),
+                    Some(input) => self.project(input, projection, plan).map(Some),
+                }
+            }
+            LogicalPlan::Window(window) if position >= window.input.schema().fields().len() => {
+                let single = window.window_expr.len() == 1;
+                let is_row_number = window.window_expr.iter().filter_map(call_of);
+                if !single || !is_row_number.into_iter().all(|call| call.fun.name() == "row_number")
+                {
+                    return Ok(None);
+                }
+                if self.unfit(plan)?.is_some() {
+                    return Ok(None);
+                }
+                let known = (plan.clone(), first);
+                if let Some(&node) = self.first_of.get(&known) {
+                    return Ok(Some(node));
+                }
+                let Ok(node) = self.window(window, plan, Some(first))? else { return Ok(None) };
+                self.first_of.insert(known, node);
+                Ok(Some(node))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The call that a window expression is, under whatever name.
+fn call_of(expr: &Expr) -> Option<WindowFunction> {
+    match expr.clone().unalias_nested().data {
+        Expr::WindowFunction(call) => Some(*call),
+        _ => None,
+    }
+}
+
+/// A column that must be at most a number to pass: `c <= 3`, `c < 4`, `c = 3`, `3 >= c`.
+fn upper_bound(predicate: &Expr) -> Option<(&Column, usize)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = predicate else { return None };
+    let column = |expr: &'_ Expr| match expr {
+        Expr::Cast(cast) => matches!(*cast.expr, Expr::Column(_)),
+        other => matches!(other, Expr::Column(_)),
+    };
+    let (column, number, op) = match (column(left), column(right)) {
+        (true, false) => (left, right, *op),
+        (false, true) => (right, left, op.swap()?),
+        _ => return None,
+    };
+    let column = match column.as_ref() {
+        Expr::Column(column) => column,
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Column(column) => column,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let Expr::Literal(number, _) = number.as_ref() else { return None };
+    let ScalarValue::UInt64(Some(number)) = number.cast_to(&DataType::UInt64).ok()? else {
+        return None;
+    };
+    let number = usize::try_from(number).ok()?;
+    match op {
+        Operator::LtEq | Operator::Eq => Some((column, number)),
+        Operator::Lt => Some((column, number.saturating_sub(1))),
+        _ => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! What DataFusion computes anew: of groups that change, or of everything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, TableReference};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use syncline_change::Result;
+
+use super::super::detail::plain;
+use super::{Compiler, Reason, arrow_schema, reads_tables};
+use crate::batch::{empty_table, failed};
+use crate::operators::{Arrangement, Recompute, Regroup};
+
+impl Compiler {
+    /// The node computed anew over its inputs' whole content. Inputs that can be kept up to date
+    /// still are; tables of subqueries become inputs too.
+    pub(super) fn recompute(&mut self, plan: &LogicalPlan, reason: Reason) -> Result<usize> {
+        let (mut inputs, mut tables, mut children) = (Vec::new(), Vec::new(), Vec::new());
+        // The parts of a recursion mean nothing alone, and those of a constant change nothing.
+        let whole = matches!(plan, LogicalPlan::RecursiveQuery(_)) || !reads_tables(plan)?;
+        for child in if whole { vec![] } else { plan.inputs() } {
+            let input = self.compile(child)?;
+            let schema = arrow_schema(child);
+            let table = empty_table(schema.clone()).map_err(failed)?;
+            children.push(stand_in(inputs.len(), &table, child.schema()));
+            inputs.push(input);
+            tables.push((table, schema));
+        }
+        let replaced = if whole {
+            plan.clone()
+        } else {
+            plan.with_new_exprs(plan.expressions(), children).map_err(failed)?
+        };
+        // What is left of scans reads whole tables: inside of subqueries and recursion.
+        let mut own: HashMap<String, (usize, Arc<datafusion::datasource::MemTable>)> =
+            HashMap::new();
+        let replaced = replaced
+            .transform_up_with_subqueries(|node| {
+                let LogicalPlan::TableScan(mut scan) = node else {
+                    return Ok(Transformed::no(node));
+                };
+                let name = scan.table_name.table().to_owned();
+                let Some(&relation) = self.relations.get(&name) else {
+                    return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+                };
+                let table = match own.get(&name) {
+                    Some((_, table)) => table.clone(),
+                    None => {
+                        let schema = self.nodes[relation].schema.clone();
+                        let table = empty_table(schema.clone())?;
+                        own.insert(name, (relation, table.clone()));
+                        inputs.push(relation);
+                        tables.push((table.clone(), schema));
+                        table
+                    }
+                };
+                scan.source = provider_as_source(table);
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            })
+            .map_err(failed)?
+            .data;
+        let schema = arrow_schema(plan);
+        let work = Recompute::new(
+            self.runner.clone(),
+            self.view.clone(),
+            replaced,
+            tables,
+            schema.clone(),
+        )?;
+        let detail = plain(&plan.display().to_string());
+        let node = self.operator("recompute", detail, Box::new(work), inputs, schema);
+        self.nodes[node].recompute = Some(reason);
+        Ok(node)
+    }
+
+    /// The node of `plan`, whose result for rows with the same `keys` depends on these rows alone,
+    /// computed anew for the groups that change. A row for which one of the expressions in
+    /// `computed` fails is left out.
+    pub(super) fn regroup(
+        &mut self,
+        plan: &LogicalPlan,
+        input: &LogicalPlan,
+        keys: &[Expr],
+        computed: &[Expr],
+        reason: Reason,
+    ) -> Result<usize> {
+        let table = empty_table(arrow_schema(input)).map_err(failed)?;
+        let children = vec![stand_in(0, &table, input.schema())];
+        let replaced = plan.with_new_exprs(plan.expressions(), children).map_err(failed)?;
+        let computed = computed.iter().filter(|expr| !matches!(expr, Expr::Column(_)));
+        let computed = computed.map(|expr| self.physical(expr, input.schema()));
+        let by = Arrangement {
+            computed: computed.collect::<Result<_>>()?,
+            ..Arrangement::by(self.keys(keys, input.schema())?)
+        };
+        let input = self.compile(input)?;
+        let input = self.arrange(input, by)?;
+        let schema = arrow_schema(plan);
+        let detail = plain(&plan.display().to_string());
+        let name = (format!("regroup ({detail})"), self.view.clone());
+        let work = Regroup::new(name, self.runner.clone(), replaced, table, schema.clone())?;
+        let node = self.operator("regroup", detail, Box::new(work), vec![input], schema);
+        self.nodes[node].recompute = Some(reason);
+        Ok(node)
+    }
+}
+
+/// A scan that stands for input number `input` of a recomputed node and has its columns by the
+/// names, qualifiers included, that the node's expressions use.
+fn stand_in(
+    input: usize,
+    table: &Arc<datafusion::datasource::MemTable>,
+    schema: &Arc<DFSchema>,
+) -> LogicalPlan {
+    LogicalPlan::TableScan(TableScan {
+        table_name: TableReference::bare(format!("(input {input})")),
+        source: provider_as_source(table.clone()),
+        projection: None,
+        projected_schema: schema.clone(),
+        filters: vec![],
+        fetch: None,
+        statistics_requests: Default::default(),
+    })
+}
