@@ -9,7 +9,8 @@
 //!
 //! Modules, in the order in which data meets them: [`types`] (SQL type names), [`source`] (bytes to
 //! rows), [`batch`] (rows with weights), [`row`] (rows as comparable bytes), [`json`] (rows as
-//! text), [`sink`] (rows to a system), [`error`], [`units`] (durations and sizes in files).
+//! text), [`sink`] (rows to a system), [`spill`] (state to where there is room), [`error`], [`units`]
+//! (durations and sizes in files).
 
 pub mod batch;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod json;
 pub mod row;
 pub mod sink;
 pub mod source;
+pub mod spill;
 pub mod types;
 pub mod units;
 

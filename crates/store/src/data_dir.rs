@@ -138,6 +138,11 @@ impl DataDir {
         self.dead_letters().join("retry")
     }
 
+    /// State that memory has no room for.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
     pub(crate) fn sinks(&self) -> PathBuf {
         self.path.join("sinks")
     }

@@ -10,13 +10,14 @@
 //! epochs.log                     a record for each epoch, chained by hash (see [`epochs`])
 //! dead-letters/                  what could not be taken, late, or not delivered ([`dead_letters`])
 //! sinks/<sink>.json              how far each sink has got (see [`progress`])
+//! state/                         state that memory has no room for, while the process runs ([`spill`])
 //! LOCK                           who writes here (see [`data_dir`])
 //! FORMAT                         the version of all this
 //! ```
 //!
 //! To be read in this order: [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
-//! [`progress`].
+//! [`progress`], and apart from these [`spill`] (state that memory has no room for).
 //!
 //! Three rules hold everywhere:
 //! - A call that says *durable* has reached the disk when it returns: data, length, and the name in
@@ -33,12 +34,14 @@ mod frame;
 pub mod fs;
 pub mod journal;
 pub mod progress;
+pub mod spill;
 
 pub use data_dir::{DataDir, Holder};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use epochs::{EpochLog, EpochRecord};
 pub use frame::Cut;
 pub use journal::{CloseReason, EpochInput, Journal, SourceInput};
+pub use spill::SpillDir;
 
 #[cfg(test)]
 mod fixture;

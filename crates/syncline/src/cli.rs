@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use syncline_change::units::Size;
 
 /// Real-time data sync and processing that anyone can reproduce.
 ///
@@ -239,6 +240,9 @@ pub(crate) struct Nexmark {
     /// Whether the input is journalled.
     #[arg(long, value_enum, default_value_t = Switch::Off)]
     pub(crate) journal: Switch,
+    /// Memory that rows kept by key may take before they go to disk: `64MiB`. Without it, no bound.
+    #[arg(long)]
+    pub(crate) memory_limit: Option<Size>,
     /// Prints one JSON object a query.
     #[arg(long)]
     pub(crate) json: bool,

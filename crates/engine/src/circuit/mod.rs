@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use smallvec::SmallVec;
 use syncline_change::source::Rejected;
+use syncline_change::spill::Spill;
 use syncline_change::{Batch, Error, Result};
 
 pub use explain::{Graph, GraphNode};
@@ -20,6 +21,7 @@ use crate::batch::Runner;
 use crate::content::Order;
 use crate::operators::{Change, Consolidate, Epoch, Input, Settle, Workers};
 use crate::sql::{PlannedView, Session, SqlError, plan_views};
+use crate::state::Memory;
 use crate::table::{TableDef, ViewDef};
 use compile::Compiler;
 use node::{Node, Work};
@@ -81,6 +83,7 @@ pub struct Circuit {
     infos: Vec<ViewInfo>,
     watermarks: Vec<i64>,
     workers: Workers,
+    memory: Arc<Memory>,
     stopwatch: fn() -> u64,
     /// After an error the state is half changed, and no further step is possible.
     broken: bool,
@@ -127,6 +130,7 @@ impl Circuit {
         }
         let view_nodes = compiler.prune(table_count, &view_nodes);
         Ok(Self {
+            memory: compiler.memory,
             nodes: compiler.nodes,
             tables: (0..table_count).collect(),
             views: view_nodes,
@@ -136,6 +140,12 @@ impl Circuit {
             stopwatch: options.stopwatch,
             broken: false,
         })
+    }
+
+    /// From now on, when the rows that are kept by key take more than `bytes` of memory, what is
+    /// merged of them goes to `spill`. Results do not depend on it. To be called once.
+    pub fn limit_memory(&self, bytes: usize, spill: Arc<dyn Spill>) {
+        self.memory.limit(bytes, spill);
     }
 
     /// Takes in one epoch. A pure function of the state and its arguments.

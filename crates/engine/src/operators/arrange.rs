@@ -18,7 +18,7 @@ use syncline_change::{Batch, Result};
 use super::map::{evaluate, without_failing};
 use super::partition::{PARTITIONS, Split};
 use super::{Change, Epoch, Operator, negative};
-use crate::state::{Encoded, Group, KeyedCodec, Run, RunBuilder, Spine};
+use crate::state::{Encoded, Group, KeyedCodec, Memory, Run, RunBuilder, Spine};
 
 /// One term of an order.
 #[derive(Clone, Debug)]
@@ -99,9 +99,12 @@ impl Arrange {
         (name, view): (String, String),
         by: Arrangement,
         schema: SchemaRef,
+        memory: &Arc<Memory>,
     ) -> Result<Self> {
         let codec = by.codec(schema)?;
-        let parts = (0..PARTITIONS).map(|_| Part::default()).collect();
+        let parts = (0..PARTITIONS)
+            .map(|_| Part { spine: Spine::new(memory.clone()), latest: None })
+            .collect();
         Ok(Self { by, rows: Arranged { codec, parts, batch: None }, name, view })
     }
 }
@@ -223,7 +226,6 @@ impl Arranged {
 }
 
 /// The rows of one partition.
-#[derive(Default)]
 struct Part {
     spine: Spine,
     /// The last changes, which the spine does not have yet.

@@ -22,6 +22,7 @@ use self::counted::Counted;
 use super::arrange::Arranged;
 use super::partition::PARTITIONS;
 use super::{Change, Epoch, Operator};
+use crate::state::Memory;
 
 /// The most rows that are put together at a time.
 const OUTPUT_ROWS_MAX: usize = 1 << 13;
@@ -94,8 +95,9 @@ struct Others {
 
 impl Join {
     /// The inputs are arrangements of both sides by the join's key.
-    pub(crate) fn new(spec: JoinSpec) -> Self {
-        let counts = (0..PARTITIONS).map(|_| Default::default()).collect();
+    pub(crate) fn new(spec: JoinSpec, memory: &Arc<Memory>) -> Self {
+        let counts = (0..PARTITIONS).map(|_| [0, 1].map(|_| Counted::new(memory.clone())));
+        let counts = counts.collect();
         Self { spec, counts, others: Others::default() }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Run`] is sorted and never changes. A [`Spine`] holds the runs of one partition, merges them
 //! in bounded steps, and shows all of them as one. [`KeyedCodec`] turns columns into the bytes that
-//! runs hold, and back.
+//! runs hold, and back. [`Memory`] says when a run is built outside of memory.
 //!
 //! The scheme is that of log-structured merge trees, with the amortised, resumable merges of
 //! McSherry, Lattuada, Schwarzkopf, Roscoe: "Shared Arrangements" (VLDB 2020), section 5.
@@ -10,6 +10,7 @@
 mod codec;
 mod compact;
 mod group;
+mod memory;
 mod run;
 mod spine;
 #[cfg(test)]
@@ -17,5 +18,6 @@ mod tests;
 
 pub(crate) use codec::{Encoded, KeyedCodec};
 pub(crate) use group::Group;
+pub(crate) use memory::Memory;
 pub(crate) use run::{Run, RunBuilder};
 pub(crate) use spine::Spine;

@@ -3,8 +3,11 @@
 use std::ops::Range;
 
 use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::datatypes::{ArrowNativeType, ToByteSlice};
+use syncline_change::spill::SpillWriter;
 use syncline_change::{Error, Result};
 
+use super::Memory;
 use crate::operators::PARTITION_BITS;
 
 /// How many groups share one entry of the directory, on average.
@@ -30,6 +33,8 @@ pub(crate) struct Run {
     /// `None`: every row is there once.
     weights: Option<ScalarBuffer<i64>>,
     directory: Directory,
+    /// Whether all but the directory is outside of memory.
+    is_spilled: bool,
 }
 
 impl Run {
@@ -45,15 +50,15 @@ impl Run {
 
     /// Bytes of memory that the run takes.
     pub(crate) fn bytes(&self) -> usize {
+        let directory = self.directory.starts.inner().capacity();
+        if self.is_spilled {
+            return directory;
+        }
         let weights = self.weights.as_ref().map_or(0, |weights| weights.inner().capacity());
         let ends = [&self.key_ends, &self.group_ends, &self.row_ends];
         let ends: usize = ends.iter().map(|ends| ends.inner().capacity()).sum();
-        self.hashes.inner().capacity()
-            + ends
-            + self.keys.capacity()
-            + self.rows.capacity()
-            + weights
-            + self.directory.starts.inner().capacity()
+        let bytes = self.keys.capacity() + self.rows.capacity();
+        self.hashes.inner().capacity() + ends + bytes + weights + directory
     }
 
     pub(crate) fn hash(&self, group: usize) -> u64 {
@@ -133,42 +138,117 @@ fn bucket(hash: u64, bits: u32) -> usize {
     ((hash << PARTITION_BITS) >> (u64::BITS - bits)) as usize
 }
 
+/// The numbers of a run's parts in a piece of spilled state.
+const HASHES: usize = 0;
+const KEY_ENDS: usize = 1;
+const KEYS: usize = 2;
+const GROUP_ENDS: usize = 3;
+const ROW_ENDS: usize = 4;
+const ROWS: usize = 5;
+const WEIGHTS: usize = 6;
+const PARTS: usize = 7;
+
 /// Builds a run from groups and rows that come in its order.
 #[derive(Debug, Default)]
 pub(crate) struct RunBuilder {
-    hashes: Vec<u64>,
-    key_ends: Vec<u32>,
-    keys: Vec<u8>,
-    group_ends: Vec<u32>,
-    row_ends: Vec<u32>,
-    rows: Vec<u8>,
+    hashes: Column<u64>,
+    key_ends: Column<u32>,
+    keys: Column<u8>,
+    group_ends: Column<u32>,
+    row_ends: Column<u32>,
+    rows: Column<u8>,
     /// Begun when the first weight that is not 1 comes.
-    weights: Vec<i64>,
+    weights: Column<i64>,
+    has_weights: bool,
     open: Option<u64>,
+    /// Where to what is finished goes; `None`: it stays in memory.
+    spilled: Option<Box<dyn SpillWriter>>,
+}
+
+/// Values of one part of a run that are not spilled yet, and how many are.
+#[derive(Debug)]
+struct Column<T> {
+    values: Vec<T>,
+    spilled: usize,
+    last: Option<T>,
+}
+
+impl<T> Default for Column<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), spilled: 0, last: None }
+    }
+}
+
+/// Bytes of a column that are gathered before they are spilled.
+const SPILL_BYTES: usize = if cfg!(test) { 16 } else { 1 << 15 };
+
+impl<T: ArrowNativeType> Column<T> {
+    fn with_capacity(capacity: usize) -> Self {
+        Self { values: Vec::with_capacity(capacity), spilled: 0, last: None }
+    }
+
+    fn len(&self) -> usize {
+        self.spilled + self.values.len()
+    }
+
+    fn push(&mut self, value: T) {
+        self.values.push(value);
+    }
+
+    fn last(&self) -> Option<T> {
+        self.values.last().copied().or(self.last)
+    }
+
+    /// Moves the values to their part of the piece, if there are many.
+    fn spill(&mut self, part: usize, to: &mut dyn SpillWriter, bytes_min: usize) -> Result<()> {
+        if size_of_val(self.values.as_slice()) >= bytes_min {
+            to.append(part, self.values.to_byte_slice())?;
+            self.spilled += self.values.len();
+            self.last = self.values.last().copied().or(self.last);
+            self.values.clear();
+        }
+        Ok(())
+    }
 }
 
 impl RunBuilder {
-    /// With room for what two runs have together.
-    pub(crate) fn for_both(a: &Run, b: &Run) -> Self {
+    /// For what two runs have together: in memory if it has room, else outside.
+    ///
+    /// # Errors
+    /// `Storage` if what is outside refuses.
+    pub(crate) fn for_both(a: &Run, b: &Run, memory: &Memory) -> Result<Self> {
         let groups = a.groups() + b.groups();
         let rows = a.len() + b.len();
-        let weighted = a.weights.is_some() || b.weights.is_some();
-        Self {
-            hashes: Vec::with_capacity(groups),
-            key_ends: Vec::with_capacity(groups),
-            keys: Vec::with_capacity(a.keys.len() + b.keys.len()),
-            group_ends: Vec::with_capacity(groups),
-            row_ends: Vec::with_capacity(rows),
-            rows: Vec::with_capacity(a.rows.len() + b.rows.len()),
-            weights: Vec::with_capacity(if weighted { rows } else { 0 }),
-            open: None,
+        let has_weights = a.weights.is_some() || b.weights.is_some();
+        let (key_bytes, row_bytes) = (a.keys.len() + b.keys.len(), a.rows.len() + b.rows.len());
+        let mut sizes = [0; PARTS];
+        sizes[HASHES] = groups * size_of::<u64>();
+        sizes[KEY_ENDS] = groups * size_of::<u32>();
+        sizes[KEYS] = key_bytes;
+        sizes[GROUP_ENDS] = groups * size_of::<u32>();
+        sizes[ROW_ENDS] = rows * size_of::<u32>();
+        sizes[ROWS] = row_bytes;
+        // Weights may begin to matter when equal rows are added up.
+        sizes[WEIGHTS] = rows * size_of::<i64>();
+        if let Some(spill) = memory.spill_for(sizes.iter().sum()) {
+            return Ok(Self { spilled: Some(spill.begin(&sizes)?), ..Self::default() });
         }
+        Ok(Self {
+            hashes: Column::with_capacity(groups),
+            key_ends: Column::with_capacity(groups),
+            keys: Column::with_capacity(key_bytes),
+            group_ends: Column::with_capacity(groups),
+            row_ends: Column::with_capacity(rows),
+            rows: Column::with_capacity(row_bytes),
+            weights: Column::with_capacity(if has_weights { rows } else { 0 }),
+            ..Self::default()
+        })
     }
 
     /// Ends the open group and begins the one that the rows to come belong to.
     pub(crate) fn open_group(&mut self, hash: u64, key: &[u8]) {
         self.close_group();
-        self.keys.extend_from_slice(key);
+        self.keys.values.extend_from_slice(key);
         self.open = Some(hash);
     }
 
@@ -177,21 +257,28 @@ impl RunBuilder {
         if weight == 0 {
             return;
         }
-        if weight != 1 && self.weights.is_empty() {
-            self.weights.resize(self.row_ends.len(), 1);
+        if weight != 1 && !self.has_weights {
+            self.begin_weights();
         }
-        self.rows.extend_from_slice(row);
+        self.rows.values.extend_from_slice(row);
         self.row_ends.push(self.rows.len() as u32);
-        if weight != 1 || !self.weights.is_empty() {
+        if self.has_weights {
             self.weights.push(weight);
         }
+    }
+
+    /// Every row so far is there once.
+    fn begin_weights(&mut self) {
+        self.has_weights = true;
+        self.weights.values.resize(self.row_ends.len(), 1);
     }
 
     /// Ends the open group; without rows it was none.
     fn close_group(&mut self) {
         let Some(hash) = self.open.take() else { return };
-        if self.group_ends.last().map_or(0, |&end| end as usize) == self.row_ends.len() {
-            self.keys.truncate(self.key_ends.last().map_or(0, |&end| end as usize));
+        if self.group_ends.last().map_or(0, |end| end as usize) == self.row_ends.len() {
+            let end = self.key_ends.last().map_or(0, |end| end as usize);
+            self.keys.values.truncate(end - self.keys.spilled);
             return;
         }
         self.hashes.push(hash);
@@ -204,41 +291,93 @@ impl RunBuilder {
         let rows = run.rows_of(group);
         let bytes = part(&run.row_ends, rows.start).start..run.row_ends[rows.end - 1] as usize;
         self.close_group();
-        self.keys.extend_from_slice(run.key(group));
+        self.keys.values.extend_from_slice(run.key(group));
         self.hashes.push(run.hash(group));
         self.key_ends.push(self.keys.len() as u32);
         let (from, to) = (bytes.start as u32, self.rows.len() as u32);
-        match &run.weights {
-            None if self.weights.is_empty() => {}
-            None => self.weights.resize(self.weights.len() + rows.len(), 1),
-            Some(weights) => {
-                self.weights.resize(self.row_ends.len(), 1);
-                self.weights.extend_from_slice(&weights[rows.clone()]);
-            }
+        if run.weights.is_some() && !self.has_weights {
+            self.begin_weights();
         }
-        self.rows.extend_from_slice(&run.rows[bytes]);
-        self.row_ends.extend(run.row_ends[rows].iter().map(|&end| end - from + to));
+        if self.has_weights {
+            let weights = rows.clone().map(|row| run.weight(row));
+            self.weights.values.extend(weights);
+        }
+        self.rows.values.extend_from_slice(&run.rows[bytes]);
+        self.row_ends.values.extend(run.row_ends[rows].iter().map(|&end| end - from + to));
         self.group_ends.push(self.row_ends.len() as u32);
     }
 
+    /// Moves what was gathered outside, if it is built there. To be called now and then.
+    ///
     /// # Errors
-    /// `Unsupported` if it holds more than 4 GiB.
+    /// `Storage` if what is outside refuses.
+    pub(crate) fn spill(&mut self) -> Result<()> {
+        self.spill_from(SPILL_BYTES)
+    }
+
+    fn spill_from(&mut self, bytes_min: usize) -> Result<()> {
+        let Some(to) = self.spilled.as_deref_mut() else { return Ok(()) };
+        self.hashes.spill(HASHES, to, bytes_min)?;
+        self.key_ends.spill(KEY_ENDS, to, bytes_min)?;
+        self.group_ends.spill(GROUP_ENDS, to, bytes_min)?;
+        self.row_ends.spill(ROW_ENDS, to, bytes_min)?;
+        self.rows.spill(ROWS, to, bytes_min)?;
+        self.weights.spill(WEIGHTS, to, bytes_min)?;
+        // The key of a group that is open may have to be taken back.
+        if self.open.is_none() { self.keys.spill(KEYS, to, bytes_min) } else { Ok(()) }
+    }
+
+    /// Bytes of memory that the builder takes.
+    pub(crate) fn bytes(&self) -> usize {
+        fn of<T>(column: &Column<T>) -> usize {
+            column.values.capacity() * size_of::<T>()
+        }
+        of(&self.hashes)
+            + of(&self.key_ends)
+            + of(&self.keys)
+            + of(&self.group_ends)
+            + of(&self.row_ends)
+            + of(&self.rows)
+            + of(&self.weights)
+    }
+
+    /// # Errors
+    /// `Unsupported` if it holds more than 4 GiB; `Storage` if what is outside refuses.
     pub(crate) fn finish(mut self) -> Result<Run> {
         self.close_group();
         if self.rows.len().max(self.keys.len()).max(self.row_ends.len()) > u32::MAX as usize {
             return Err(Error::unsupported("more than 4 GiB of rows in one partition of an epoch")
                 .hint("make run.epoch.max_rows smaller"));
         }
-        let weights = self.weights.iter().any(|&weight| weight != 1);
+        self.spill_from(1)?;
+        let Some(spilled) = self.spilled.take() else { return Ok(self.in_memory()) };
+        let parts = spilled.finish()?;
+        let hashes = ScalarBuffer::from(parts[HASHES].clone());
         Ok(Run {
-            directory: Directory::new(&self.hashes),
-            hashes: self.hashes.into(),
-            key_ends: self.key_ends.into(),
-            keys: self.keys.into(),
-            group_ends: self.group_ends.into(),
-            row_ends: self.row_ends.into(),
-            rows: self.rows.into(),
-            weights: weights.then(|| self.weights.into()),
+            directory: Directory::new(&hashes),
+            hashes,
+            key_ends: parts[KEY_ENDS].clone().into(),
+            keys: parts[KEYS].clone(),
+            group_ends: parts[GROUP_ENDS].clone().into(),
+            row_ends: parts[ROW_ENDS].clone().into(),
+            rows: parts[ROWS].clone(),
+            weights: self.has_weights.then(|| parts[WEIGHTS].clone().into()),
+            is_spilled: true,
         })
+    }
+
+    fn in_memory(self) -> Run {
+        let has_weights = self.weights.values.iter().any(|&weight| weight != 1);
+        Run {
+            directory: Directory::new(&self.hashes.values),
+            hashes: self.hashes.values.into(),
+            key_ends: self.key_ends.values.into(),
+            keys: self.keys.values.into(),
+            group_ends: self.group_ends.values.into(),
+            row_ends: self.row_ends.values.into(),
+            rows: self.rows.values.into(),
+            weights: has_weights.then(|| self.weights.values.into()),
+            is_spilled: false,
+        }
     }
 }

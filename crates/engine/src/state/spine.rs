@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use syncline_change::Result;
 
-use super::{Group, Run, RunBuilder};
+use super::{Group, Memory, Run, RunBuilder};
 
 /// Two runs are merged when the older is at most this many times as long as the newer.
 const MERGE_RATIO: usize = 2;
 /// For every row that comes, each merge under way takes this many steps. Two runs of the same
 /// length are one when half of a run more has come: before there is a third to merge with.
 const STEPS_PER_ROW: usize = 4;
+/// Within a group, after so many rows what was merged may be spilled.
+const STEPS_AT_A_TIME: usize = 1024;
 /// Merges up to this length are done at once.
 const STEPS_MIN: usize = 256;
 
@@ -21,6 +23,9 @@ const STEPS_MIN: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Spine {
     levels: Vec<Level>,
+    memory: Arc<Memory>,
+    /// What `memory` was told of.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -30,11 +35,15 @@ enum Level {
 }
 
 impl Spine {
+    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+        Self { memory, levels: Vec::new(), bytes: 0 }
+    }
+
     pub(crate) fn insert(&mut self, run: Run) -> Result<()> {
         let steps = STEPS_MIN.max(run.len() * STEPS_PER_ROW);
         for level in &mut self.levels {
             if let Level::Merge(merge) = level
-                && merge.work(steps)
+                && merge.work(steps)?
             {
                 *level = Level::Run(Arc::new(std::mem::take(&mut merge.builder).finish()?));
             }
@@ -42,7 +51,11 @@ impl Spine {
         if run.len() > 0 {
             self.levels.push(Level::Run(Arc::new(run)));
         }
-        self.begin_merges(steps)
+        self.begin_merges(steps)?;
+        let bytes = self.count_bytes();
+        self.memory.change(self.bytes, bytes);
+        self.bytes = bytes;
+        Ok(())
     }
 
     /// Merges neighbours of like length, the newest first: at once where that is quick.
@@ -57,8 +70,8 @@ impl Spine {
             if a.len() > b.len() * MERGE_RATIO || !a.fits_with(b) {
                 continue;
             }
-            let mut merge = Merge::new(a.clone(), b.clone());
-            let is_done = merge.work(steps);
+            let mut merge = Merge::new(a.clone(), b.clone(), &self.memory)?;
+            let is_done = merge.work(steps)?;
             self.levels.remove(newer);
             self.levels[newer - 1] = if is_done {
                 newer = self.levels.len();
@@ -95,11 +108,21 @@ impl Spine {
 
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn count_bytes(&self) -> usize {
         let merging = self.levels.iter().map(|level| match level {
             Level::Run(_) => 0,
-            Level::Merge(merge) => merge.older.bytes() + merge.newer.bytes(),
+            Level::Merge(merge) => merge.builder.bytes(),
         });
         self.runs().map(|run| run.bytes()).sum::<usize>() + merging.sum::<usize>()
+    }
+}
+
+impl Drop for Spine {
+    fn drop(&mut self) {
+        self.memory.change(self.bytes, 0);
     }
 }
 
@@ -115,24 +138,25 @@ struct Merge {
 }
 
 impl Merge {
-    fn new(older: Arc<Run>, newer: Arc<Run>) -> Self {
-        let builder = RunBuilder::for_both(&older, &newer);
-        Self { older, newer, groups: [0, 0], rows: None, builder }
+    fn new(older: Arc<Run>, newer: Arc<Run>, memory: &Memory) -> Result<Self> {
+        let builder = RunBuilder::for_both(&older, &newer, memory)?;
+        Ok(Self { older, newer, groups: [0, 0], rows: None, builder })
     }
 
     /// Takes about `steps` steps, and says whether all is done.
-    fn work(&mut self, mut steps: usize) -> bool {
+    fn work(&mut self, mut steps: usize) -> Result<bool> {
         while steps > 0 {
             let taken = match self.rows {
-                Some(rows) => self.work_in_group(rows, steps),
+                Some(rows) => self.work_in_group(rows, steps.min(STEPS_AT_A_TIME)),
                 None => match self.next_group() {
                     Some(taken) => taken,
-                    None => return true,
+                    None => return Ok(true),
                 },
             };
+            self.builder.spill()?;
             steps = steps.saturating_sub(taken);
         }
-        self.rows.is_none() && self.groups == [self.older.groups(), self.newer.groups()]
+        Ok(self.rows.is_none() && self.groups == [self.older.groups(), self.newer.groups()])
     }
 
     /// Copies a group that only one run has, or begins one that both have; `None` at the end.

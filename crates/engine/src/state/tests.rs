@@ -1,11 +1,14 @@
 //! A spine against a model that is plainly right.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::buffer::Buffer;
 use proptest::prelude::*;
-use syncline_change::row;
+use syncline_change::spill::{Spill, SpillWriter};
+use syncline_change::{Result, row};
 
-use super::{Group, RunBuilder, Spine};
+use super::{Group, Memory, RunBuilder, Spine};
 use crate::operators::PARTITION_BITS;
 
 type Model = BTreeMap<(Vec<u8>, Vec<u8>), i64>;
@@ -62,6 +65,32 @@ fn check(spine: &Spine, model: &Model) {
     }
 }
 
+/// What is spilled, in memory after all.
+#[derive(Debug)]
+struct Elsewhere;
+
+#[derive(Debug)]
+struct Piece(Vec<(usize, Vec<u8>)>);
+
+impl Spill for Elsewhere {
+    fn begin(&self, sizes: &[usize]) -> Result<Box<dyn SpillWriter>> {
+        Ok(Box::new(Piece(sizes.iter().map(|&size| (size, vec![])).collect())))
+    }
+}
+
+impl SpillWriter for Piece {
+    fn append(&mut self, part: usize, bytes: &[u8]) -> Result<()> {
+        let (size, have) = &mut self.0[part];
+        have.extend_from_slice(bytes);
+        assert!(have.len() <= *size, "part {part} has {} bytes of {size}", have.len());
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Buffer>> {
+        Ok(self.0.into_iter().map(|(_, bytes)| Buffer::from_slice_ref(&bytes)).collect())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -69,15 +98,23 @@ proptest! {
     #[test]
     fn a_spine_is_the_sum_of_what_was_inserted(
         epochs in prop::collection::vec(any_changes(60), 1..40),
+        limit in prop::option::of(0..4000_usize),
     ) {
-        let (mut spine, mut model) = (Spine::default(), Model::new());
+        let memory = Arc::new(Memory::default());
+        if let Some(limit) = limit {
+            memory.limit(limit, Arc::new(Elsewhere));
+        }
+        let (mut spine, mut model) = (Spine::new(memory.clone()), Model::new());
         for changes in &epochs {
             spine.insert(build(changes)).unwrap();
             for &(k, row, weight) in changes {
                 *model.entry((key(k), vec![row])).or_default() += weight;
             }
             check(&spine, &model);
+            prop_assert_eq!(memory.used(), spine.bytes());
         }
+        drop(spine);
+        prop_assert_eq!(memory.used(), 0);
     }
 }
 

@@ -154,7 +154,8 @@ pub struct RunSpec {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub workers: Option<usize>,
-    /// Memory that rows, queues and state may take. Without it, half of the machine's.
+    /// Memory that rows, queues and state may take: beyond it, state of joins and other operators that
+    /// keep rows goes to disk. Without it, half of the machine's.
     #[serde(default)]
     pub memory_limit: Option<Size>,
     /// Where the journal, state and checkpoints are kept, relative to the pipeline file.

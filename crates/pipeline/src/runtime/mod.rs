@@ -10,6 +10,7 @@
 
 pub mod alerts;
 mod compute;
+mod memory;
 pub mod metrics;
 mod retry;
 mod sequencer;
@@ -29,7 +30,7 @@ use syncline_engine::Circuit;
 use syncline_store::dead_letters::DeadLetters;
 use syncline_store::epochs::EpochLog;
 use syncline_store::journal::Journal;
-use syncline_store::{DataDir, progress};
+use syncline_store::{DataDir, SpillDir, progress};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -40,6 +41,10 @@ use state::{RunState, Shared};
 const CHUNKS_QUEUED_MAX: usize = 32;
 /// How many epochs wait for a sink at most before the circuit waits for it.
 const SINK_EPOCHS_QUEUED_MAX: usize = 256;
+
+/// State that is kept by key may take one part in so many of the memory; queues, rows on their way
+/// and all other state have the rest.
+const STATE_SHARE: u64 = 2;
 
 /// How to run, beyond what the pipeline file says.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +83,10 @@ impl Running {
             .build()
             .map_err(|error| Error::bug("cannot start worker threads").source(error))?;
         let circuit = prepared.circuit(Some(Arc::new(pool)))?;
+        let limit = prepared.pipeline.spec.run.memory_limit.map(|limit| limit.0);
+        let limit = limit.or_else(memory::of_machine).unwrap_or(u64::MAX);
+        let for_state = usize::try_from(limit / STATE_SHARE).unwrap_or(usize::MAX);
+        circuit.limit_memory(for_state, Arc::new(SpillDir::open(dir.state())?));
         for line in prepared.write_lock()? {
             tracing::info!("lock: {line}");
         }

@@ -69,7 +69,8 @@ impl Compiler {
             condition,
             schema: schema.clone(),
         };
-        let node = self.operator(label, detail, Box::new(Join::new(spec)), inputs, schema);
+        let node =
+            self.operator(label, detail, Box::new(Join::new(spec, &self.memory)), inputs, schema);
         self.nodes[node].key = key;
         self.nodes[node].append_only = append_only;
         Ok(Ok(node))

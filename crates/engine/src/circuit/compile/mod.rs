@@ -24,6 +24,7 @@ use super::node::{Node, NodeKind, Work};
 use crate::batch::{Runner, failed};
 use crate::functions::now;
 use crate::operators::{Arrange, Arrangement, Map, Union};
+use crate::state::Memory;
 
 /// Why a plan node has no operator of its own. Not an error: it is recomputed.
 type Reason = String;
@@ -43,6 +44,7 @@ pub(super) struct Compiler {
     /// The nodes of window plans of which only the first row numbers are wanted.
     first_of: HashMap<(LogicalPlan, usize), usize>,
     runner: Arc<Runner>,
+    pub(super) memory: Arc<Memory>,
     props: ExecutionProps,
     /// The view that is being compiled, for reports.
     pub(super) view: String,
@@ -58,6 +60,7 @@ impl Compiler {
             arrangements: Vec::new(),
             first_of: HashMap::new(),
             runner,
+            memory: Arc::default(),
             props: ExecutionProps::new(),
             view: String::new(),
         }
@@ -323,7 +326,8 @@ impl Compiler {
         let detail = if keys.is_empty() { "all together".to_owned() } else { keys.join(", ") };
         let schema = self.nodes[input].schema.clone();
         let name = format!("arrange ({detail})");
-        let work = Arrange::new((name, self.view.clone()), by.clone(), schema.clone())?;
+        let work =
+            Arrange::new((name, self.view.clone()), by.clone(), schema.clone(), &self.memory)?;
         let node = self.operator("arrange", detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = self.nodes[input].key.clone();
         self.nodes[node].append_only = self.nodes[input].append_only;

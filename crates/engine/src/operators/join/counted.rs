@@ -1,20 +1,25 @@
 //! How many matches each row has, for joins with a condition beyond the key.
 
+use std::sync::Arc;
+
 use syncline_change::Result;
 
 use super::super::negative;
 use super::pairs::Contribution;
 use super::{Entry, View};
-use crate::state::{Group, RunBuilder, Spine};
+use crate::state::{Group, Memory, RunBuilder, Spine};
 
 /// Of the rows of one side and partition that have matches, how many; by key, and once for equal
 /// rows.
-#[derive(Default)]
 pub(super) struct Counted {
     matches: Spine,
 }
 
 impl Counted {
+    pub(super) fn new(memory: Arc<Memory>) -> Self {
+        Self { matches: Spine::new(memory) }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.matches.len()
     }

@@ -8,13 +8,14 @@ mod process;
 mod queries;
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
 use syncline_change::row::RowCodec;
 use syncline_change::source::Source;
+use syncline_change::units::Size;
 use syncline_change::{Batch, Error};
 use syncline_connect::config::{SourceCommon, SourceConfig};
 use syncline_connect::file::{self, ReplayClock};
@@ -23,7 +24,7 @@ use syncline_connect::{SourceEnv, open_source};
 use syncline_engine::{Circuit, Emit, Options, TableDef, TableInput, ViewDef};
 use syncline_pipeline::clock;
 use syncline_store::journal::{CloseReason, EpochInput, Journal, SourceInput};
-use syncline_store::{DataDir, journal};
+use syncline_store::{DataDir, SpillDir, journal};
 
 use super::Failure;
 use crate::cli::{self, Switch};
@@ -132,6 +133,7 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
     let view = ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: Emit::Changes };
     let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0 };
     let mut circuit = Circuit::new(tables.to_vec(), &[view], options).map_err(first)?;
+    let scratch = arguments.memory_limit.map(|limit| spill(&circuit, limit)).transpose()?;
     // Tables that the query does not read are not read from disk either.
     let read = circuit.views()[0].tables.clone();
     let mut input: Box<dyn Input> = match &arguments.input {
@@ -163,6 +165,7 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
         digesting += clock::stopwatch_nanos() - paused;
     }
     let nanos = clock::stopwatch_nanos() - started - digesting;
+    drop(scratch);
     let after = Usage::now();
     Ok(Measured {
         query,
@@ -174,6 +177,31 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
         rows_out,
         state_digest: digest.hex(),
     })
+}
+
+/// Bounds the memory of state; what is beyond it goes to a folder that goes with what is returned.
+fn spill(circuit: &Circuit, limit: Size) -> Result<Scratch, Error> {
+    let scratch = Scratch::new("state");
+    let spill = SpillDir::open(&scratch.0)?;
+    circuit.limit_memory(usize::try_from(limit.0).unwrap_or(usize::MAX), Arc::new(spill));
+    Ok(scratch)
+}
+
+/// A folder for as long as a query runs.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(of: &str) -> Self {
+        let name = format!("syncline-bench-{}-{of}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is in the temporary folder anyway.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn first(errors: Vec<syncline_engine::SqlError>) -> Error {
@@ -245,7 +273,7 @@ impl Files {
                 csv: file::CsvConfig::default(),
                 follow: false,
                 replay: None,
-                max_row: syncline_change::units::Size(1 << 20),
+                max_row: Size(1 << 20),
             });
             let opened = open_source(name, &config, nexmark::schema(table), None, &env)?;
             Ok((number, Some(opened.source)))
@@ -288,17 +316,16 @@ impl Input for Files {
 struct Recorder {
     journal: Journal,
     _dir: DataDir,
-    folder: std::path::PathBuf,
+    _scratch: Scratch,
 }
 
 impl Recorder {
     fn new(tables: &[TableDef]) -> Result<Self, Error> {
-        let name = format!("syncline-bench-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        let dir = DataDir::open(&folder)?;
+        let scratch = Scratch::new("journal");
+        let dir = DataDir::open(&scratch.0)?;
         let sources: Vec<_> = tables.iter().map(|t| (t.name.clone(), t.schema.clone())).collect();
         let (journal, _) = journal::Journal::open(&dir, &sources, 0)?;
-        Ok(Self { journal, _dir: dir, folder })
+        Ok(Self { journal, _dir: dir, _scratch: scratch })
     }
 
     fn append(&mut self, _: u64, inputs: &[TableInput]) -> Result<(), Error> {
@@ -317,13 +344,6 @@ impl Recorder {
             reason: CloseReason::Full,
             inputs: inputs.collect(),
         })
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        // What cannot be removed is in the temporary folder anyway.
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
