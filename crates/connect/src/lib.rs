@@ -19,5 +19,5 @@ pub mod nexmark;
 mod open;
 mod schema;
 
-pub use open::{OpenSource, SourceEnv, open_sink, open_source};
+pub use open::{OpenSource, SourceEnv, decode_threads, open_sink, open_source};
 pub use schema::resolve_schema;

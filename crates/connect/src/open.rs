@@ -22,6 +22,17 @@ pub struct SourceEnv {
     pub replay: Arc<file::ReplayClock>,
     /// The most rows in a chunk: an epoch may hold no more.
     pub chunk_rows_max: u64,
+    /// Threads that a source may decode a large file with; see [`decode_threads`].
+    pub decode_threads: usize,
+}
+
+/// More threads would only wait for the one that reads.
+const DECODE_THREADS_MAX: usize = 8;
+
+/// How many threads decode a large file, unless somebody wants it otherwise: one a core, up to a
+/// limit.
+pub fn decode_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(DECODE_THREADS_MAX)
 }
 
 /// A source that is ready to be read, and what belongs to it.

@@ -1,21 +1,11 @@
 //! One column while its rows are being read.
 
-use std::sync::Arc;
+mod finish;
 
 use arrow::array::builder::NullBufferBuilder;
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Decimal128Array, Float32Array,
-    Float64Array, Int64Array, PrimitiveArray, StringArray, UInt64Array,
-};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{
-    DataType, Date32Type, FieldRef, Int8Type, Int16Type, Int32Type, Time32MillisecondType,
-    Time32SecondType, TimeUnit, UInt8Type, UInt16Type, UInt32Type,
-};
-use arrow::json::ReaderBuilder;
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use serde::de::IgnoredAny;
-use syncline_change::{Error, Result, types};
+use syncline_change::types;
 
 use super::text::{self, Misfit};
 use super::time;
@@ -72,6 +62,8 @@ pub(crate) struct Column {
     kind: Kind,
     slots: Slots,
     nulls: NullBufferBuilder,
+    /// About how many bytes a value had, when the column was last finished.
+    value_bytes: usize,
 }
 
 impl Column {
@@ -89,9 +81,10 @@ impl Column {
                 Slots::Bytes { bytes: Vec::new(), ends: Vec::new() }
             }
         };
-        Self { field, kind, slots, nulls: NullBufferBuilder::new(0) }
+        Self { field, kind, slots, nulls: NullBufferBuilder::new(0), value_bytes: 0 }
     }
 
+    #[inline]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
@@ -100,6 +93,7 @@ impl Column {
         self.field.name()
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         match &self.slots {
             Slots::Booleans(values) => values.len(),
@@ -111,6 +105,41 @@ impl Column {
         }
     }
 
+    /// Makes room for `rows` more values.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        match &mut self.slots {
+            Slots::Booleans(values) => values.reserve(rows),
+            Slots::Integers(values) => values.reserve(rows),
+            Slots::Unsigned(values) => values.reserve(rows),
+            Slots::Floats(values) => values.reserve(rows),
+            Slots::Decimals(values) => values.reserve(rows),
+            Slots::Bytes { bytes, ends } => {
+                bytes.reserve(rows.saturating_mul(self.value_bytes));
+                ends.reserve(rows);
+            }
+        }
+    }
+
+    /// Forgets the values behind the first `rows`.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        if self.len() <= rows {
+            return;
+        }
+        match &mut self.slots {
+            Slots::Booleans(values) => values.truncate(rows),
+            Slots::Integers(values) => values.truncate(rows),
+            Slots::Unsigned(values) => values.truncate(rows),
+            Slots::Floats(values) => values.truncate(rows),
+            Slots::Decimals(values) => values.truncate(rows),
+            Slots::Bytes { bytes, ends } => {
+                ends.truncate(rows);
+                bytes.truncate(ends.last().map_or(0, |&end| end as usize));
+            }
+        }
+        self.nulls.truncate(rows);
+    }
+
+    #[inline]
     pub(crate) fn push_null(&mut self) {
         match &mut self.slots {
             Slots::Booleans(values) => values.push(false),
@@ -132,6 +161,7 @@ impl Column {
     }
 
     /// An integer, or what an integer stands for: days for a date, `unit`s for a time.
+    #[inline]
     pub(crate) fn push_integer(&mut self, value: i64) -> Result<(), Misfit> {
         match (&mut self.slots, self.kind) {
             (Slots::Integers(values), Kind::Integer { min, max }) => {
@@ -174,6 +204,7 @@ impl Column {
     }
 
     /// A float; in a column of integers, the integer that it is.
+    #[inline]
     pub(crate) fn push_float(&mut self, value: f64) -> Result<(), Misfit> {
         match &mut self.slots {
             Slots::Floats(values) => {
@@ -190,6 +221,7 @@ impl Column {
     }
 
     /// Bytes as they are: the content of a text or binary column, JSON for a nested one.
+    #[inline]
     pub(crate) fn push_bytes(&mut self, value: &[u8]) -> Result<(), Misfit> {
         let Slots::Bytes { bytes, ends } = &mut self.slots else { return Err(Misfit::Form) };
         bytes.extend_from_slice(value);
@@ -278,74 +310,6 @@ impl Column {
     pub(crate) fn complaint(&self, found: &str, misfit: Misfit) -> String {
         let expected = types::name(self.field.data_type());
         format!("column `{}`: expected {expected}, found {found}{}", self.name(), misfit.reason())
-    }
-
-    /// The column as an array, and what of it turned out wrong (and is null). The column is empty
-    /// after it.
-    pub(crate) fn finish(&mut self) -> Result<(ArrayRef, Vec<LateFault>)> {
-        let nulls = self.nulls.finish();
-        let array: ArrayRef = match &mut self.slots {
-            Slots::Booleans(values) => {
-                let array = BooleanArray::new(std::mem::take(values).into(), nulls);
-                Arc::new(array)
-            }
-            Slots::Integers(values) => {
-                let values = std::mem::take(values);
-                integers(values, nulls, self.field.data_type())?
-            }
-            Slots::Unsigned(values) => {
-                Arc::new(UInt64Array::try_new(std::mem::take(values).into(), nulls)?)
-            }
-            Slots::Floats(values) => {
-                let values = std::mem::take(values);
-                floats(values, nulls, self.field.data_type())?
-            }
-            Slots::Decimals(values) => {
-                let array = Decimal128Array::try_new(std::mem::take(values).into(), nulls)?;
-                Arc::new(array.with_data_type(self.field.data_type().clone()))
-            }
-            Slots::Bytes { bytes, ends } => {
-                let (bytes, ends) = (std::mem::take(bytes), std::mem::take(ends));
-                if i32::try_from(bytes.len()).is_err() {
-                    let name = self.field.name();
-                    return Err(Error::unsupported(format!(
-                        "column `{name}` has more than 2 GiB in one chunk of input"
-                    )));
-                }
-                if self.kind == Kind::Nested {
-                    return nested(&self.field, &bytes, &ends, nulls.as_ref());
-                }
-                return self.finish_bytes(bytes, &ends, nulls);
-            }
-        };
-        Ok((array, Vec::new()))
-    }
-
-    fn finish_bytes(
-        &self,
-        bytes: Vec<u8>,
-        ends: &[i32],
-        nulls: Option<NullBuffer>,
-    ) -> Result<(ArrayRef, Vec<LateFault>)> {
-        let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().copied()).collect();
-        let offsets = OffsetBuffer::new(offsets.into());
-        if self.kind == Kind::Binary {
-            let array: ArrayRef = Arc::new(BinaryArray::try_new(offsets, bytes.into(), nulls)?);
-            return Ok((arrow::compute::cast(&array, self.field.data_type())?, Vec::new()));
-        }
-        let text = StringArray::try_new(offsets, bytes.into(), nulls)?;
-        if *self.field.data_type() == DataType::Utf8 {
-            return Ok((Arc::new(text), Vec::new()));
-        }
-        let options = CastOptions { safe: true, ..CastOptions::default() };
-        let cast = cast_with_options(&text, self.field.data_type(), &options)?;
-        let wrong = (0..text.len()).filter(|&row| text.is_valid(row) && cast.is_null(row));
-        let faults = wrong.map(|row| LateFault {
-            row,
-            message: self.complaint(&quoted(text.value(row)), Misfit::Form),
-        });
-        let faults = faults.collect();
-        Ok((cast, faults))
     }
 }
 
@@ -450,103 +414,6 @@ fn extend_bytes<'a>(
         nulls.append(text.is_some());
         bytes.extend_from_slice(text.unwrap_or_default());
         ends.push(end_of(bytes));
-    }
-}
-
-/// Integers in the width and meaning of `data_type`.
-fn integers(values: Vec<i64>, nulls: Option<NullBuffer>, data_type: &DataType) -> Result<ArrayRef> {
-    let wide = Int64Array::try_new(values.into(), nulls)?;
-    // Each value was checked against its column's range when it was pushed.
-    Ok(match data_type {
-        DataType::Int8 => narrow::<Int8Type>(&wide, |v| v as i8),
-        DataType::Int16 => narrow::<Int16Type>(&wide, |v| v as i16),
-        DataType::Int32 => narrow::<Int32Type>(&wide, |v| v as i32),
-        DataType::UInt8 => narrow::<UInt8Type>(&wide, |v| v as u8),
-        DataType::UInt16 => narrow::<UInt16Type>(&wide, |v| v as u16),
-        DataType::UInt32 => narrow::<UInt32Type>(&wide, |v| v as u32),
-        DataType::Date32 => narrow::<Date32Type>(&wide, |v| v as i32),
-        DataType::Time32(TimeUnit::Second) => narrow::<Time32SecondType>(&wide, |v| v as i32),
-        DataType::Time32(_) => narrow::<Time32MillisecondType>(&wide, |v| v as i32),
-        DataType::Int64 => Arc::new(wide),
-        // Times and timestamps are 64-bit integers underneath.
-        other => arrow::compute::cast(&wide, other)?,
-    })
-}
-
-fn narrow<T: ArrowPrimitiveType>(wide: &Int64Array, of: impl Fn(i64) -> T::Native) -> ArrayRef {
-    let array: PrimitiveArray<T> = wide.unary(of);
-    Arc::new(array)
-}
-
-fn floats(values: Vec<f64>, nulls: Option<NullBuffer>, data_type: &DataType) -> Result<ArrayRef> {
-    let wide = Float64Array::try_new(values.into(), nulls)?;
-    if *data_type == DataType::Float64 {
-        return Ok(Arc::new(wide));
-    }
-    let single: Float32Array = wide.unary(|v| v as f32);
-    Ok(Arc::new(single))
-}
-
-/// JSON texts as lists or structs: all at once, or one by one if there is a wrong one among them.
-fn nested(
-    field: &FieldRef,
-    bytes: &[u8],
-    ends: &[i32],
-    nulls: Option<&NullBuffer>,
-) -> Result<(ArrayRef, Vec<LateFault>)> {
-    let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
-    let mut text = Vec::with_capacity(bytes.len() + 5 * ends.len());
-    for row in 0..ends.len() {
-        text.extend_from_slice(if is_null(row) { b"null" } else { range(bytes, ends, row) });
-        text.push(b'\n');
-    }
-    if let Ok(array) = read_nested(field, &text, ends.len()) {
-        return Ok((array, Vec::new()));
-    }
-    let mut faults = Vec::new();
-    let mut rows = Vec::with_capacity(ends.len());
-    for row in 0..ends.len() {
-        let value = if is_null(row) { b"null".as_slice() } else { range(bytes, ends, row) };
-        rows.push(match read_nested(field, value, 1) {
-            Ok(array) => array,
-            Err(error) => {
-                let found = shorten(&String::from_utf8_lossy(value));
-                let expected = types::name(field.data_type());
-                let message = format!(
-                    "column `{}`: expected {expected}, found {found}: {}",
-                    field.name(),
-                    error.detail_text().unwrap_or_default()
-                );
-                faults.push(LateFault { row, message });
-                arrow::array::new_null_array(field.data_type(), 1)
-            }
-        });
-    }
-    let rows: Vec<&dyn Array> = rows.iter().map(AsRef::as_ref).collect();
-    Ok((arrow::compute::concat(&rows)?, faults))
-}
-
-fn read_nested(field: &FieldRef, text: &[u8], rows: usize) -> Result<ArrayRef> {
-    let nullable = field.as_ref().clone().with_nullable(true);
-    let wrong = |error: arrow::error::ArrowError| {
-        Error::input("a nested value does not have its type").detail(error.to_string())
-    };
-    let mut decoder = ReaderBuilder::new_with_field(nullable)
-        .with_batch_size(rows)
-        .build_decoder()
-        .map_err(wrong)?;
-    let mut read = 0;
-    while read < text.len() {
-        match decoder.decode(&text[read..]).map_err(wrong)? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    let batch = decoder.flush().map_err(wrong)?;
-    match batch {
-        Some(batch) if batch.num_rows() == rows => Ok(batch.column(0).clone()),
-        _ if rows == 0 => Ok(arrow::array::new_empty_array(field.data_type())),
-        _ => Err(Error::input("a nested value does not have its type").detail("not one value")),
     }
 }
 

@@ -22,7 +22,7 @@ pub struct CsvDecoder {
 }
 
 /// Where the current file has its columns.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Layout {
     /// The header as it is in the file.
     header: Option<String>,
@@ -45,6 +45,7 @@ impl Layout {
 }
 
 /// What stands for NULL.
+#[derive(Clone)]
 struct Nulls {
     values: Vec<Vec<u8>>,
     only_empty: bool,
@@ -198,6 +199,7 @@ impl RowDecoder for CsvDecoder {
     }
 
     fn decode_front(&mut self, input: &Input<'_>) -> Result<Decoded> {
+        self.rows.reserve(input);
         self.tokens.clear();
         let mut at = 0;
         while at < input.bytes.len() && self.rows.records() < input.rows_max {
@@ -208,6 +210,17 @@ impl RowDecoder for CsvDecoder {
         }
         self.read_values();
         self.rows.finish(input, at, self.layout.header.as_deref())
+    }
+
+    fn fork(&self) -> Box<dyn RowDecoder> {
+        Box::new(Self {
+            rows: self.rows.fork(),
+            nulls: self.nulls.clone(),
+            config: self.config.clone(),
+            row_bytes_max: self.row_bytes_max,
+            tokens: Tokens::delimited_by(self.tokens.delimiter),
+            layout: self.layout.clone(),
+        })
     }
 }
 
@@ -274,6 +287,7 @@ enum Token {
 /// Records taken apart into fields.
 struct Tokens {
     reader: Reader,
+    delimiter: u8,
     /// The content of all fields, one after the other; room for more behind `bytes_used`.
     bytes: Vec<u8>,
     bytes_used: usize,
@@ -295,7 +309,12 @@ impl Tokens {
             Error::config(format!("`{}` cannot be a delimiter", config.delimiter))
                 .hint("use one ASCII character, such as `,` or `;` or a tab")
         })?;
+        Ok(Self::delimited_by(delimiter))
+    }
+
+    fn delimited_by(delimiter: u8) -> Self {
         let mut made = Self {
+            delimiter,
             reader: ReaderBuilder::new().delimiter(delimiter).build(),
             bytes: vec![0; 4096],
             bytes_used: 0,
@@ -306,7 +325,7 @@ impl Tokens {
             last_fields: 0,
         };
         made.reset_reader();
-        Ok(made)
+        made
     }
 
     fn clear(&mut self) {

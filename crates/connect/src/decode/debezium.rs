@@ -17,16 +17,14 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use syncline_change::Result;
 use syncline_change::source::RejectClass;
 
-use super::json::{Fields, ObjectSeed, Target, each_line, read_record};
+use super::json::{Fields, ObjectSeed, ReadLine, Target, each_line, read_record};
 use super::rows::{Fault, Rows};
 use super::{Decoded, Input, RowDecoder, byte_order_mark, column_index};
 
 /// Decodes Debezium envelopes into rows with weights.
 pub struct DebeziumDecoder {
     rows: Rows,
-    fields: Fields,
-    /// The primary key's columns; empty: there is none.
-    key: Vec<usize>,
+    envelopes: Envelopes,
     row_bytes_max: usize,
 }
 
@@ -37,7 +35,8 @@ impl DebeziumDecoder {
         let fields = Fields::new(&schema);
         let key = primary_key.iter().map(|name| column_index(&schema, name));
         let key = key.collect::<Result<_>>()?;
-        Ok(Self { rows: Rows::new(schema, primary_key)?, fields, key, row_bytes_max })
+        let rows = Rows::new(schema, primary_key)?;
+        Ok(Self { rows, envelopes: Envelopes { fields, key }, row_bytes_max })
     }
 }
 
@@ -47,16 +46,36 @@ impl RowDecoder for DebeziumDecoder {
     }
 
     fn decode_front(&mut self, input: &Input<'_>) -> Result<Decoded> {
-        let Self { rows, fields, key, row_bytes_max } = self;
-        each_line(input, rows, *row_bytes_max, |rows, line| {
-            let envelope = read_record(rows, fields, line, |target, parser| {
-                EnvelopeSeed { target }.deserialize(parser)
-            })?;
-            match envelope {
-                Some(envelope) => envelope.apply(rows, key),
-                None => Ok(()),
-            }
-        })
+        each_line(input, &mut self.rows, self.row_bytes_max, &mut self.envelopes)
+    }
+
+    fn fork(&self) -> Box<dyn RowDecoder> {
+        let fields = Fields::new(self.rows.schema());
+        let envelopes = Envelopes { fields, key: self.envelopes.key.clone() };
+        Box::new(Self { rows: self.rows.fork(), envelopes, row_bytes_max: self.row_bytes_max })
+    }
+}
+
+/// Reads an envelope a line.
+struct Envelopes {
+    fields: Fields,
+    /// The primary key's columns; empty: there is none.
+    key: Vec<usize>,
+}
+
+impl ReadLine for Envelopes {
+    fn read_alike(&mut self, _: &mut Rows, _: &[u8]) -> Option<usize> {
+        None
+    }
+
+    fn read(&mut self, rows: &mut Rows, line: &str) -> Result<(), Fault> {
+        let envelope = read_record(rows, &mut self.fields, line, |target, parser| {
+            EnvelopeSeed { target }.deserialize(parser)
+        })?;
+        match envelope {
+            Some(envelope) => envelope.apply(rows, &self.key),
+            None => Ok(()),
+        }
     }
 }
 

@@ -76,6 +76,9 @@ pub trait RowDecoder: Send {
     /// # Errors
     /// Only defects: bad rows are rejected.
     fn decode_front(&mut self, input: &Input<'_>) -> Result<Decoded>;
+
+    /// A decoder for another thread that goes on in the same file: it has read the head too.
+    fn fork(&self) -> Box<dyn RowDecoder>;
 }
 
 /// A row that no buffer holds, of which `head` is known.

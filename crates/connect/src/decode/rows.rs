@@ -37,6 +37,8 @@ pub(crate) struct Rows {
     weights: Vec<i64>,
     /// The first of a record counts.
     faults: Vec<(u32, Fault)>,
+    /// About how many bytes of input a row had, in the last stretch that had rows.
+    row_bytes: usize,
 }
 
 impl Rows {
@@ -52,8 +54,12 @@ impl Rows {
                 required.push(i);
             }
         }
+        Ok(Self::empty(schema, required))
+    }
+
+    fn empty(schema: SchemaRef, required: Vec<usize>) -> Self {
         let columns = schema.fields().iter().cloned().map(Column::new).collect();
-        Ok(Self {
+        Self {
             schema,
             columns,
             required,
@@ -61,7 +67,29 @@ impl Rows {
             record_of: Vec::new(),
             weights: Vec::new(),
             faults: Vec::new(),
-        })
+            row_bytes: 0,
+        }
+    }
+
+    /// The same columns without rows.
+    pub(crate) fn fork(&self) -> Self {
+        Self::empty(self.schema.clone(), self.required.clone())
+    }
+
+    /// Makes room for the rows of `input`, if they are about as long as those before.
+    pub(crate) fn reserve(&mut self, input: &Input<'_>) {
+        let Some(rows) = input.bytes.len().checked_div(self.row_bytes) else { return };
+        let rows = (rows + rows / 16 + 1).min(input.rows_max);
+        self.columns.iter_mut().for_each(|column| column.reserve(rows));
+        self.records.reserve(rows);
+        self.record_of.reserve(rows);
+        self.weights.reserve(rows);
+    }
+
+    /// Forgets the values of the row that is not ended yet.
+    pub(crate) fn forget_unfinished(&mut self) {
+        let rows = self.len();
+        self.columns.iter_mut().for_each(|column| column.truncate(rows));
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -144,6 +172,9 @@ impl Rows {
             arrays.push(array);
         }
         self.refuse_missing(&arrays);
+        if !self.record_of.is_empty() {
+            self.row_bytes = bytes / self.record_of.len() + 1;
+        }
         let faults = std::mem::take(&mut self.faults);
         let (rows, row_ends) = self.keep_good(arrays, &faults)?;
         let (rejected, rejected_ends) = self.rejects(input, faults, context);
@@ -176,15 +207,11 @@ impl Rows {
         arrays: Vec<ArrayRef>,
         faults: &[(u32, Fault)],
     ) -> Result<(Batch, Vec<usize>)> {
-        let mut is_bad = vec![false; self.records.len()];
-        for (record, _) in faults {
-            is_bad[*record as usize] = true;
-        }
-        let counts = |row: usize| self.weights[row] != 0 && !is_bad[self.record_of[row] as usize];
-        let keep: Vec<bool> = (0..self.weights.len()).map(counts).collect();
         let mut row_ends: Vec<usize> =
             self.record_of.iter().map(|&record| self.records[record as usize].1).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.weights.len()));
+        let is_all_good = faults.is_empty() && self.weights.iter().all(|&weight| weight != 0);
+        let keep = if is_all_good { Vec::new() } else { self.good(faults) };
         if keep.iter().all(|&keep| keep) {
             let rows = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?;
             let rows = row::canonical(rows)?;
@@ -210,6 +237,16 @@ impl Rows {
         let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         let weights = Int64Array::from(std::mem::take(&mut self.weights));
         Ok((Batch::new(row::canonical(rows)?, weights)?, row_ends))
+    }
+
+    /// For each row whether it counts.
+    fn good(&self, faults: &[(u32, Fault)]) -> Vec<bool> {
+        let mut is_bad = vec![false; self.records.len()];
+        for (record, _) in faults {
+            is_bad[*record as usize] = true;
+        }
+        let counts = |row: usize| self.weights[row] != 0 && !is_bad[self.record_of[row] as usize];
+        (0..self.weights.len()).map(counts).collect()
     }
 
     fn rejects(

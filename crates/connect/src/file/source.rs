@@ -1,12 +1,13 @@
 //! A source that reads files.
 //!
-//! A thread of its own reads, decompresses and decodes; [`FileSource`] receives what it makes over
-//! a short channel. The position ([`position`]) says for each file how far it was read.
+//! A thread of its own reads, decompresses and decodes (large files with the help of others,
+//! [`parallel`]); [`FileSource`] receives what it makes over a short channel. The position ([`position`]) says for each file how far it was read.
 
 mod follow;
 mod infer;
 mod listing;
 mod outlet;
+mod parallel;
 mod position;
 mod reader;
 mod replay;
@@ -75,6 +76,7 @@ pub(crate) fn open(
         schema,
         base_dir: env.base_dir.clone(),
         chunk_rows_max: rows_max.clamp(1, CHUNK_ROWS_MAX),
+        decode_threads: env.decode_threads,
     };
     let decode = FileDecode::new(&job)?;
     let name = name.to_owned();

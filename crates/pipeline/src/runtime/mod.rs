@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use syncline_change::{Error, Result};
 use syncline_connect::file::ReplayClock;
-use syncline_connect::{SourceEnv, open_sink, open_source};
+use syncline_connect::{SourceEnv, decode_threads, open_sink, open_source};
 use syncline_engine::Circuit;
 use syncline_store::dead_letters::DeadLetters;
 use syncline_store::epochs::EpochLog;
@@ -294,6 +294,7 @@ fn open_sources(
         base_dir: prepared.pipeline.base_dir.clone(),
         replay: Arc::new(ReplayClock::new()),
         chunk_rows_max: prepared.pipeline.spec.run.epoch.max_rows,
+        decode_threads: decode_threads(),
     };
     let mut tasks = Vec::new();
     for (i, (name, config)) in prepared.pipeline.spec.sources.iter().enumerate() {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod alike;
+
 use crate::decode::REJECTED_BYTES_MAX;
 use crate::decode::tests::{cell, complaints, schema, shown};
 

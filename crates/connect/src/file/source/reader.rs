@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub(super) base_dir: PathBuf,
     /// The most rows in a chunk.
     pub(super) chunk_rows_max: usize,
+    /// Threads that decode a large file.
+    pub(super) decode_threads: usize,
 }
 
 /// The decoder of a text format.
@@ -55,9 +57,9 @@ fn row_bytes_max(config: &SourceConfig) -> usize {
 
 /// Reads everything there is to read for `job`.
 pub(super) struct Reader {
-    job: Job,
-    outlet: Outlet,
-    decoder: Box<dyn RowDecoder>,
+    pub(super) job: Job,
+    pub(super) outlet: Outlet,
+    pub(super) decoder: Box<dyn RowDecoder>,
     /// The file whose head the decoder has read; `None`: it has read none to its end.
     decoder_at: Option<String>,
     pub(super) followed: HashMap<String, Followed>,
@@ -248,6 +250,7 @@ impl Reader {
     ) -> Result<bool, Stop> {
         let mut has_read = false;
         loop {
+            has_read |= self.read_in_parallel(buffer, found)?;
             let (_, line) = self.text_place(found)?;
             let input = Input {
                 bytes: buffer.unread(),
@@ -303,7 +306,7 @@ impl Reader {
         Ok(true)
     }
 
-    fn text_place(&mut self, found: &Found) -> Result<(u64, u64)> {
+    pub(super) fn text_place(&mut self, found: &Found) -> Result<(u64, u64)> {
         match self.outlet.mark_mut(&found.name, Mark::start_of_text).place {
             Place::Text { offset, line } => Ok((offset, line)),
             Place::Rows { .. } => Err(another_format(found)),

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod follow;
+mod parallel;
 mod resume;
 
 use std::path::Path;
@@ -35,7 +36,7 @@ fn open_in(
 
 fn env(dir: &Path) -> SourceEnv {
     let replay = Arc::new(ReplayClock::new());
-    SourceEnv { base_dir: dir.to_owned(), replay, chunk_rows_max: u64::MAX }
+    SourceEnv { base_dir: dir.to_owned(), replay, chunk_rows_max: u64::MAX, decode_threads: 1 }
 }
 
 /// What a chunk holds, as text.
@@ -208,6 +209,7 @@ async fn a_source_that_is_dropped_stops_its_thread() {
             schema: schema("id BIGINT"),
             base_dir: dir.path().to_owned(),
             chunk_rows_max: CHUNK_ROWS_MAX,
+            decode_threads: 2,
         },
         pace: None,
         pacer: None,
@@ -241,6 +243,7 @@ fn mended_rows_are_decoded_again() {
         schema: schema("id BIGINT; name TEXT"),
         base_dir: std::path::PathBuf::new(),
         chunk_rows_max: CHUNK_ROWS_MAX,
+        decode_threads: 2,
     };
     for (format, bytes, context, rows, rejected) in [
         ("csv", "b,7", Some("name,id"), "[[7,\"b\"]]", 0),

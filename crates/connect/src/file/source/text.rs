@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use syncline_change::{Error, Result};
 
 use super::listing::{Compression, Found};
+use super::parallel::Block;
 use crate::decode::CHUNK_BYTES_MAX;
 
 /// Bytes that were read and not yet taken.
@@ -46,6 +47,10 @@ impl<R: Read> TextBuffer<R> {
         Self { from, name: name.to_owned(), bytes, start: 0, end: 0, at_end: false, left: u64::MAX }
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
@@ -83,6 +88,20 @@ impl<R: Read> TextBuffer<R> {
             }
         }
         Ok(())
+    }
+
+    /// Takes all whole lines out, with the memory they are in; what is behind them goes to `spare`,
+    /// which is the buffer from now on. `None`: there is not one whole line.
+    pub(super) fn take_lines(&mut self, mut spare: Vec<u8>) -> Option<Block> {
+        let length = memchr::memrchr(b'\n', self.unread())? + 1;
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        spare.resize(self.bytes.len(), 0);
+        let rest = &self.bytes[length..self.end];
+        spare[..rest.len()].copy_from_slice(rest);
+        self.end = rest.len();
+        let buffer = std::mem::replace(&mut self.bytes, spare);
+        Some(Block { buffer, length })
     }
 
     /// Takes everything up to and including the next newline. Returns how many bytes that were, and

@@ -20,7 +20,7 @@ use syncline_change::{Batch, Error};
 use syncline_connect::config::{SourceCommon, SourceConfig};
 use syncline_connect::file::{self, ReplayClock};
 use syncline_connect::nexmark::{self, Generator, Table};
-use syncline_connect::{SourceEnv, open_source};
+use syncline_connect::{SourceEnv, decode_threads, open_source};
 use syncline_engine::{Circuit, Emit, Options, TableDef, TableInput, ViewDef};
 use syncline_pipeline::clock;
 use syncline_store::journal::{CloseReason, EpochInput, Journal, SourceInput};
@@ -257,6 +257,7 @@ impl Files {
             base_dir: dir.to_owned(),
             replay: Arc::new(ReplayClock::new()),
             chunk_rows_max: EPOCH_ROWS,
+            decode_threads: decode_threads(),
         };
         let sources = read.iter().map(|&number| {
             let (name, table) = TABLES[number];

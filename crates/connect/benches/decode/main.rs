@@ -1,6 +1,8 @@
 //! How fast rows are decoded, beside Arrow's own readers on the same bytes: those fail on the first
 //! bad row, ours may reject it and go on. Bytes a second are the figure to compare.
 
+mod bids;
+
 use std::fmt::Write;
 use std::hint::black_box;
 use std::io::Cursor;
@@ -114,5 +116,5 @@ fn bench(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench);
+criterion_group!(benches, bench, bids::bench);
 criterion_main!(benches);
