@@ -54,6 +54,23 @@ cases! {
     ordered: "SELECT k, g FROM t ORDER BY g DESC, k";
     tumble: "SELECT window_start, window_end, count(*) AS c, sum(v) AS s FROM tumble(t, ts, INTERVAL '1 minute') GROUP BY window_start, window_end";
     tumble_text: "SELECT w.window_start, w.g, max(w.n) AS m FROM tumble(t, ts, '2m') AS w GROUP BY w.window_start, w.g";
+    hop: "SELECT window_start, window_end, g, count(*) AS c, sum(n) AS s, min(v) AS mi, max(g) AS ma FROM hop(t, ts, INTERVAL '1 minute', INTERVAL '3 minutes') GROUP BY window_start, window_end, g";
+    hop_rows: "SELECT * FROM hop(t, ts, '1m', '2m')";
+    hop_uneven: "SELECT h.window_start, h.window_end, count(*) AS c, max(h.n) AS m FROM hop(t, t.ts, '40s', '70s') AS h GROUP BY h.window_start, h.window_end";
+    hop_with_gaps: "SELECT k, window_start, window_end FROM hop(t, ts, '100s', INTERVAL '30' SECOND)";
+    hop_of_hop: "SELECT window_end, max(c) AS m FROM (SELECT g, window_end, count(*) AS c FROM hop(t, ts, '2m', '6m') GROUP BY g, window_end) GROUP BY window_end";
+    hop_join: "SELECT a.window_end, count(*) AS c FROM hop(t, ts, '2m', '4m') a JOIN tumble(u, ts, '2m') b ON a.window_end = b.window_end AND a.k = b.k GROUP BY a.window_end";
+    session: "SELECT k, window_start, window_end, count(*) AS c, sum(n) AS s FROM session(t, ts, INTERVAL '20 seconds', k) GROUP BY k, window_start, window_end";
+    session_of_two_keys: "SELECT * FROM session(t, ts, '1m', k, t.g) AS s";
+    session_of_all: "SELECT window_start, window_end, count(*) AS c FROM session(t, ts, '10s') GROUP BY window_start, window_end";
+    hop_without_times: "WITH w AS (SELECT *, CASE WHEN k > 2 THEN ts END AS at FROM t) SELECT * FROM hop(w, at, '1m', '2m')";
+    session_without_times: "WITH w AS (SELECT *, CASE WHEN k > 2 THEN ts END AS at FROM t) SELECT * FROM session(w, at, '1m', g)";
+    asof: "SELECT t.k, t.ts, u.n, u.ts AS at FROM t ASOF JOIN u MATCH_CONDITION (t.ts >= u.ts) ON t.k = u.k";
+    asof_every_column: "SELECT t.g AS tg, t.ts AS tts, u.* FROM t ASOF JOIN u MATCH_CONDITION (u.ts > t.ts) ON u.g = t.g AND t.k = u.k";
+    asof_without_key: "SELECT count(*) AS c, sum(v.n) AS s FROM (SELECT * FROM t WHERE k < 3) AS s ASOF JOIN u AS v MATCH_CONDITION (s.n <= v.n)";
+    asof_strict: "SELECT t.n, u.n AS un, u.v FROM t ASOF JOIN u MATCH_CONDITION (t.n > u.n) ON t.g = u.g";
+    series: "SELECT value FROM generate_series(1, 4)";
+    join_with_series: "SELECT t.n, s.value FROM t JOIN range(0, 3) AS s(value) ON t.k = s.value";
     case_and_cast: "SELECT CASE WHEN n > 0 THEN 'up' WHEN n < 0 THEN 'down' END AS way, CAST(k AS TEXT) AS text FROM t";
     with_clause: "WITH a AS (SELECT k, n FROM t WHERE n > 0), b AS (SELECT k, count(*) AS c FROM a GROUP BY k) SELECT a.n, b.c FROM a JOIN b ON a.k = b.k";
     constant: "SELECT 1 AS one, 'x' AS x";
@@ -129,6 +146,21 @@ fn closed_windows_of_two_tables() {
     let sql = "SELECT a.window_end, count(*) AS c FROM tumble(t, ts, '1m') a \
                JOIN tumble(u, ts, '1m') b ON a.window_end = b.window_end GROUP BY a.window_end";
     check_with(Setting::FINAL, sql, &[]);
+}
+
+#[test]
+fn closed_windows_that_overlap() {
+    let sql = "SELECT window_start, window_end, g, count(*) AS c, sum(n) AS s \
+               FROM hop(t, ts, '20s', '50s') GROUP BY window_start, window_end, g";
+    check_with(Setting::FINAL, sql, &[]);
+}
+
+#[test]
+fn closed_sessions() {
+    let sql = "SELECT k, window_start, window_end, count(*) AS c, sum(n) AS s \
+               FROM session(t, ts, '10s', k) GROUP BY k, window_start, window_end";
+    check_with(Setting::FINAL, sql, &[]);
+    check_with(Setting::FINAL, "SELECT * FROM session(t, ts, '1m', g)", &[]);
 }
 
 #[test]

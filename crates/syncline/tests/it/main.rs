@@ -8,3 +8,4 @@ mod folder;
 mod help;
 mod kill;
 mod live;
+mod nexmark;
