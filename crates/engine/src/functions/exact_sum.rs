@@ -57,6 +57,17 @@ impl ExactSum {
         self.add_pieces(shift / LIMB_BITS, pieces, weight);
     }
 
+    /// Adds a whole number.
+    pub(crate) fn add_integer(&mut self, value: i128) {
+        let magnitude = value.unsigned_abs();
+        let weight = if value < 0 { -1 } else { 1 };
+        for shift in [0, 32, 64, 96] {
+            // Both factors are exact, and so is their product: 32 bits times a power of two.
+            let piece = f64::from((magnitude >> shift) as u32) * (1_u128 << shift) as f64;
+            self.add(piece, weight);
+        }
+    }
+
     /// Adds another sum.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.nans += other.nans;

@@ -5,23 +5,22 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
 };
-use arrow::compute::{concat, filter, take};
+use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::PhysicalExpr;
-use hashbrown::HashTable;
 use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
-use super::accumulate::{Accumulate, Count, CountDistinct, Extreme, FloatSum, wrapping_sum};
-use super::map::{evaluate, truths, without_failing};
-use super::partition::{PARTITIONS, Split};
+use super::accumulate::{Accumulate, Count, Distinct, FloatSum, Update, extreme, wrapping_sum};
+use super::groups::Groups;
+use super::map::{evaluate, truths};
+use super::partition::{PARTITIONS, Split, partition};
 use super::{Change, Epoch, Operator, negative};
 
 /// An aggregate function that can be kept up to date by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
     Count,
-    CountDistinct,
     Sum,
     Avg,
     Min,
@@ -31,44 +30,64 @@ pub(crate) enum Function {
 /// One call of an aggregate function.
 pub(crate) struct AggregateCall {
     pub(crate) function: Function,
+    /// Whether equal arguments count once.
+    pub(crate) distinct: bool,
     pub(crate) arguments: Vec<Arc<dyn PhysicalExpr>>,
-    pub(crate) argument_type: Option<DataType>,
+    pub(crate) argument_types: Vec<DataType>,
     pub(crate) result: DataType,
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
 }
 
 impl AggregateCall {
+    /// All that is computed of a row.
+    pub(crate) fn expressions(&mut self) -> impl Iterator<Item = &mut Arc<dyn PhysicalExpr>> {
+        self.arguments.iter_mut().chain(&mut self.filter)
+    }
+
     /// Whether the call's types are among those that can be kept up to date.
     pub(crate) fn is_supported(&self) -> bool {
-        self.accumulator(true).is_ok()
+        self.accumulator(true).is_ok() && self.values().is_ok()
     }
 
     fn accumulator(&self, append_only: bool) -> Result<Box<dyn Accumulate>> {
         let unsupported = || Error::unsupported(format!("{:?} of these types", self.function));
-        let codec = || {
-            let argument = self.argument_type.clone().ok_or_else(unsupported)?;
-            if argument.is_nested() || matches!(argument, DataType::Interval(_)) {
-                return Err(unsupported());
-            }
-            RowCodec::new(Arc::new(Schema::new(vec![Field::new("value", argument, true)])))
-        };
+        let argument = || self.argument_types.first().ok_or_else(unsupported);
         Ok(match self.function {
             Function::Count => Box::new(Count::default()),
-            Function::CountDistinct => Box::new(CountDistinct::new(codec()?)),
             Function::Sum if self.result == DataType::Float64 => Box::new(FloatSum::new(false)),
             Function::Sum => wrapping_sum(&self.result).ok_or_else(unsupported)?,
             Function::Avg if self.result == DataType::Float64 => Box::new(FloatSum::new(true)),
             Function::Avg => return Err(unsupported()),
-            Function::Min => Box::new(Extreme::new(false, append_only, codec()?)),
-            Function::Max => Box::new(Extreme::new(true, append_only, codec()?)),
+            Function::Min => extreme(argument()?, false, append_only)?,
+            Function::Max => extreme(argument()?, true, append_only)?,
         })
+    }
+
+    /// The values that are there, where that matters.
+    fn values(&self) -> Result<Option<Distinct>> {
+        if !self.distinct || matches!(self.function, Function::Min | Function::Max) {
+            return Ok(None);
+        }
+        if self
+            .argument_types
+            .iter()
+            .any(|of| of.is_nested() || matches!(of, DataType::Interval(_)))
+        {
+            return Err(Error::unsupported("DISTINCT values of this type"));
+        }
+        let fields = self.argument_types.iter().map(|of| Field::new("value", of.clone(), true));
+        let codec = RowCodec::new(Arc::new(Schema::new(fields.collect::<Vec<_>>())))?;
+        Ok(Some(Distinct::new(codec)))
     }
 }
 
 /// Groups rows by key and keeps the aggregates of every group.
 pub(crate) struct Aggregate {
+    /// Keys and what calls are of are columns of the input: nothing is computed that could fail.
     keys: Vec<Arc<dyn PhysicalExpr>>,
     calls: Vec<AggregateCall>,
+    /// Of each call, the values that are there if it is of distinct ones.
+    distinct: Vec<Option<Distinct>>,
     /// Encodes group keys; the output's first columns.
     codec: RowCodec,
     partitions: Vec<Partition>,
@@ -76,27 +95,30 @@ pub(crate) struct Aggregate {
     /// Without keys there is one group, and it is there even when it has no rows.
     shows_empty_group: bool,
     name: String,
-    /// Whose rows these are, for reports.
-    view: String,
 }
 
 /// The groups whose keys hash into one partition.
 #[derive(Default)]
 struct Partition {
-    index: HashTable<u32>,
-    keys: Vec<Box<[u8]>>,
+    groups: Groups,
     /// Rows in each group; a group without rows is none.
     counts: Vec<i64>,
-    /// Numbers of groups that have gone, to be given out again.
-    free: Vec<u32>,
     accumulators: Vec<Box<dyn Accumulate>>,
-    /// In which step a group was last touched, and as which of that step's groups.
+    /// In which step a group was last touched.
     touched_in: Vec<u64>,
+    met: Met,
+}
+
+/// The groups of a step: of each row, and each once in the order in which they were met.
+#[derive(Default)]
+struct Met {
+    of_rows: Vec<u32>,
+    once: Vec<u32>,
 }
 
 impl Aggregate {
     pub(crate) fn new(
-        (name, view): (String, String),
+        name: String,
         keys: Vec<Arc<dyn PhysicalExpr>>,
         calls: Vec<AggregateCall>,
         append_only: bool,
@@ -104,6 +126,7 @@ impl Aggregate {
     ) -> Result<Self> {
         let key_fields = schema.fields().iter().take(keys.len()).cloned().collect::<Vec<_>>();
         let codec = RowCodec::new(Arc::new(Schema::new(key_fields)))?;
+        let distinct = calls.iter().map(AggregateCall::values).collect::<Result<Vec<_>>>()?;
         let partitions = (0..PARTITIONS).map(|_| {
             let accumulators = calls.iter().map(|call| call.accumulator(append_only));
             Ok(Partition {
@@ -114,12 +137,12 @@ impl Aggregate {
         Ok(Self {
             partitions: partitions.collect::<Result<_>>()?,
             shows_empty_group: keys.is_empty(),
+            distinct,
             codec,
             keys,
             calls,
             schema,
             name,
-            view,
         })
     }
 
@@ -130,7 +153,8 @@ impl Aggregate {
         let calls = self.calls.iter().map(|call| {
             let arguments = call.arguments.iter().map(|argument| evaluate(argument, rows));
             let only = call.filter.as_ref().map(|only| truths(&evaluate(only, rows)?));
-            Ok((arguments.collect::<Result<Vec<_>>>()?, only.transpose()?))
+            let arguments = arguments.collect::<Result<Vec<_>>>()?;
+            Ok(Call { arguments, only: only.transpose()?, weights: None })
         });
         Ok(Evaluated { keys, calls: calls.collect::<Result<_>>()? })
     }
@@ -138,14 +162,23 @@ impl Aggregate {
 
 struct Evaluated {
     keys: Vec<ArrayRef>,
-    calls: Vec<(Vec<ArrayRef>, Option<BooleanArray>)>,
+    calls: Vec<Call>,
+}
+
+/// What one call needs of a batch.
+struct Call {
+    arguments: Vec<ArrayRef>,
+    /// The rows that count; `None`: all.
+    only: Option<BooleanArray>,
+    /// Weights of the rows as distinct values.
+    weights: Option<Vec<i64>>,
 }
 
 impl Operator for Aggregate {
     fn is_due(&self, epoch: &Epoch<'_>) -> bool {
         self.shows_empty_group
             && epoch.number > 0
-            && self.partitions.iter().all(|p| p.keys.is_empty())
+            && self.partitions.iter().all(|p| p.groups.numbers() == 0)
     }
 
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
@@ -154,9 +187,7 @@ impl Operator for Aggregate {
             return if appears { self.show_empty_group() } else { Ok(vec![]) };
         };
         let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
-        let (batch, evaluated) =
-            without_failing(epoch, &self.view, &batch, |batch| self.evaluate(batch.rows()))?;
-        let weights: Vec<i64> = (0..batch.num_rows()).map(|row| batch.weight(row)).collect();
+        let mut evaluated = self.evaluate(batch.rows())?;
         let encoded = match self.keys.is_empty() {
             true => None,
             false => Some(self.codec.encode(&evaluated.keys)?),
@@ -164,17 +195,26 @@ impl Operator for Aggregate {
         let key = |row: usize| encoded.as_ref().map_or(&[][..], |rows| rows.row(row).data());
         let hashes: Vec<u64> = (0..batch.num_rows()).map(|row| row::hash(key(row))).collect();
         let split = Split::new(&hashes);
+        let number = epoch.number;
+        epoch.workers.run(&split, &mut self.partitions, |partition, rows| {
+            partition.find_groups(rows, &key, &hashes, number);
+            Ok(())
+        })?;
+        self.weigh_distinct(epoch, &batch, &split, &mut evaluated.calls)?;
         let step = Step {
-            number: epoch.number,
             name: &self.name,
             codec: &self.codec,
             schema: &self.schema,
             shows_empty_group: self.shows_empty_group,
             appears,
+            calls: &evaluated.calls,
+            weights: batch.weights().map(|weights| &weights.values()[..]),
         };
         let changed = epoch.workers.run(&split, &mut self.partitions, |partition, rows| {
-            let groups = partition.find_groups(rows, &key, &hashes, step.number);
-            partition.update(&step, rows, &groups, &evaluated, &weights)
+            let met = std::mem::take(&mut partition.met);
+            let changes = partition.update(&step, rows, &met)?;
+            partition.met = met;
+            Ok(changes)
         })?;
         let changed: Vec<Batch> = changed.into_iter().filter(|batch| !batch.is_empty()).collect();
         if changed.is_empty() {
@@ -184,16 +224,52 @@ impl Operator for Aggregate {
     }
 
     fn state_rows(&self) -> usize {
-        self.partitions.iter().map(|partition| partition.index.len()).sum()
+        self.partitions.iter().map(|partition| partition.groups.len()).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        let values: usize = self.distinct.iter().flatten().map(Distinct::bytes).sum();
+        values + self.partitions.iter().map(Partition::bytes).sum::<usize>()
     }
 }
 
 impl Aggregate {
+    /// Has each call of distinct values say what the rows weigh in it.
+    fn weigh_distinct(
+        &mut self,
+        epoch: &Epoch<'_>,
+        batch: &Batch,
+        split: &Split,
+        calls: &mut [Call],
+    ) -> Result<()> {
+        if self.distinct.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        // Groups have numbers within their partitions: with these they are numbered over all.
+        let mut groups = vec![0; batch.num_rows()];
+        for (number, partition) in self.partitions.iter().enumerate() {
+            let rows = split.rows(number).iter();
+            for (&row, &group) in rows.zip(&partition.met.of_rows) {
+                groups[row as usize] = (number as u64) << u32::BITS | u64::from(group);
+            }
+        }
+        for (distinct, call) in self.distinct.iter_mut().zip(calls) {
+            let Some(distinct) = distinct else { continue };
+            let only = call.only.take();
+            let passes = |row: usize| only.as_ref().is_none_or(|only| only.value(row));
+            let weight = |row: usize| batch.weight(row);
+            let arguments = &call.arguments;
+            call.weights =
+                Some(distinct.weights(epoch.workers, &groups, arguments, passes, weight)?);
+        }
+        Ok(())
+    }
+
     /// The one group of a global aggregate over no rows at all.
     fn show_empty_group(&mut self) -> Result<Vec<Batch>> {
         let hash = row::hash(&[]);
-        let partition = &mut self.partitions[super::partition::partition(hash)];
-        let group = partition.group(&[], hash);
+        let partition = &mut self.partitions[partition(hash)];
+        let group = partition.group(hash, &[]);
         let columns = partition.output(&[group])?;
         Ok(vec![Batch::inserts(RecordBatch::try_new(self.schema.clone(), columns)?)])
     }
@@ -201,61 +277,49 @@ impl Aggregate {
 
 /// What a partition is told of the step.
 struct Step<'a> {
-    number: u64,
     name: &'a str,
     codec: &'a RowCodec,
     schema: &'a SchemaRef,
     shows_empty_group: bool,
     /// Whether this is the first step of a global aggregate: there is no old row to take away.
     appears: bool,
-}
-
-/// The groups of a step: of each row, and each once in the order in which they were met.
-struct Groups {
-    of_rows: Vec<u32>,
-    touched: Vec<u32>,
+    calls: &'a [Call],
+    /// `None`: every row comes once.
+    weights: Option<&'a [i64]>,
 }
 
 impl Partition {
+    /// Notes the group of each row in `met`.
     fn find_groups<'a>(
         &mut self,
         rows: &[u32],
         key: &impl Fn(usize) -> &'a [u8],
         hashes: &[u64],
         step: u64,
-    ) -> Groups {
-        let mut groups = Groups { of_rows: Vec::with_capacity(rows.len()), touched: Vec::new() };
+    ) {
+        let mut met = std::mem::take(&mut self.met);
+        met.of_rows.clear();
+        met.once.clear();
         for &row in rows {
-            let group = self.group(key(row as usize), hashes[row as usize]);
-            groups.of_rows.push(group);
+            let group = self.group(hashes[row as usize], key(row as usize));
+            met.of_rows.push(group);
             if self.touched_in[group as usize] != step {
                 self.touched_in[group as usize] = step;
-                groups.touched.push(group);
+                met.once.push(group);
             }
         }
-        groups
+        self.met = met;
     }
 
     /// The number of the group with this key, which is made if there is none.
-    fn group(&mut self, key: &[u8], hash: u64) -> u32 {
-        let Self { index, keys, .. } = self;
-        if let Some(&group) = index.find(hash, |&group| *keys[group as usize] == *key) {
-            return group;
+    fn group(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let group = self.groups.find_or_add(hash, key);
+        let numbers = self.groups.numbers();
+        if numbers > self.counts.len() {
+            self.counts.push(0);
+            self.touched_in.push(u64::MAX);
+            self.accumulators.iter_mut().for_each(|accumulator| accumulator.grow(numbers));
         }
-        let group = match self.free.pop() {
-            Some(group) => {
-                self.keys[group as usize] = key.into();
-                group
-            }
-            None => {
-                self.keys.push(key.into());
-                self.counts.push(0);
-                self.touched_in.push(u64::MAX);
-                self.accumulators.iter_mut().for_each(|a| a.grow(self.keys.len()));
-                (self.keys.len() - 1) as u32
-            }
-        };
-        self.index.insert_unique(hash, group, |&group| row::hash(&self.keys[group as usize]));
         group
     }
 
@@ -264,77 +328,56 @@ impl Partition {
     }
 
     /// Takes the rows in and returns what that changes: groups' old results out, new ones in.
-    fn update(
-        &mut self,
-        step: &Step<'_>,
-        rows: &[u32],
-        groups: &Groups,
-        evaluated: &Evaluated,
-        weights: &[i64],
-    ) -> Result<Batch> {
-        let touched = &groups.touched;
+    fn update(&mut self, step: &Step<'_>, rows: &[u32], met: &Met) -> Result<Batch> {
         let is_shown = |count: i64| count > 0 || step.shows_empty_group;
-        let was_shown: Vec<bool> = touched
-            .iter()
-            .map(|&group| is_shown(self.counts[group as usize]) && !step.appears)
-            .collect();
-        let old = self.output(touched)?;
-
-        let indices = UInt32Array::from(rows.to_vec());
-        let weights: Vec<i64> = rows.iter().map(|&row| weights[row as usize]).collect();
-        for (&group, weight) in groups.of_rows.iter().zip(&weights) {
-            self.counts[group as usize] += weight;
+        let shown = |counts: &[i64]| -> Vec<bool> {
+            met.once.iter().map(|&group| is_shown(counts[group as usize])).collect()
+        };
+        let mut was_shown = shown(&self.counts);
+        if step.appears {
+            was_shown.fill(false);
         }
-        for (accumulator, (arguments, only)) in self.accumulators.iter_mut().zip(&evaluated.calls) {
-            let arguments = arguments.iter().map(|a| Ok(take(a, &indices, None)?));
-            let arguments = arguments.collect::<Result<Vec<_>>>()?;
-            match only {
-                None => accumulator.update(&groups.of_rows, &arguments, &weights)?,
-                Some(only) => {
-                    let chosen = Chosen::new(only, rows, &groups.of_rows, &weights, &arguments)?;
-                    accumulator.update(&chosen.groups, &chosen.arguments, &chosen.weights)?;
-                }
-            }
+        let old = self.output(&met.once)?;
+        for (&row, &group) in rows.iter().zip(&met.of_rows) {
+            self.counts[group as usize] += step.weights.map_or(1, |w| w[row as usize]);
         }
-        if touched.iter().any(|&group| self.counts[group as usize] < 0) {
+        for (accumulator, call) in self.accumulators.iter_mut().zip(step.calls) {
+            call.update(accumulator.as_mut(), rows, &met.of_rows, step.weights)?;
+        }
+        if met.once.iter().any(|&group| self.counts[group as usize] < 0) {
             return Err(negative(step.name, "a row"));
         }
-
-        let is_now: Vec<bool> =
-            touched.iter().map(|&group| is_shown(self.counts[group as usize])).collect();
-        let new = self.output(touched)?;
-        let changes = self.changes(step, touched, (&was_shown, &old), (&is_now, &new))?;
-        for &group in touched {
+        let is_now = shown(&self.counts);
+        let new = self.output(&met.once)?;
+        let changes = self.changes(step, &met.once, (&was_shown, &old), (&is_now, &new))?;
+        for &group in &met.once {
             if self.counts[group as usize] == 0 && !step.shows_empty_group {
-                self.forget(group);
+                self.groups.remove(group);
+                self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
             }
         }
         Ok(changes)
     }
 
-    /// Old rows out and new rows in, group by group in the order of keys.
+    /// Old rows out and new rows in, group by group in the order in which they were met.
     fn changes(
         &self,
         step: &Step<'_>,
-        touched: &[u32],
+        groups: &[u32],
         (was_shown, old): (&[bool], &[ArrayRef]),
         (is_now, new): (&[bool], &[ArrayRef]),
     ) -> Result<Batch> {
-        let differs = differing(old, new, touched.len())?;
-        let mut order: Vec<usize> = (0..touched.len()).collect();
-        order.sort_unstable_by(|&a, &b| {
-            self.keys[touched[a] as usize].cmp(&self.keys[touched[b] as usize])
-        });
+        let differs = differing(old, new, groups.len())?;
         let (mut from, mut keys, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        for i in order {
+        for (i, &group) in groups.iter().enumerate() {
             if was_shown[i] && is_now[i] && !differs[i] {
                 continue;
             }
             // Old results come first in the concatenated columns, new ones behind them.
-            for (shown, at, weight) in [(was_shown[i], i, -1), (is_now[i], touched.len() + i, 1)] {
+            for (shown, at, weight) in [(was_shown[i], i, -1), (is_now[i], groups.len() + i, 1)] {
                 if shown {
                     from.push(at as u32);
-                    keys.push(&*self.keys[touched[i] as usize]);
+                    keys.push(self.groups.key(group));
                     weights.push(weight);
                 }
             }
@@ -350,40 +393,36 @@ impl Partition {
         Batch::new(rows, Int64Array::from(weights))
     }
 
-    fn forget(&mut self, group: u32) {
-        let hash = row::hash(&self.keys[group as usize]);
-        if let Ok(found) = self.index.find_entry(hash, |&other| other == group) {
-            found.remove();
-        }
-        self.keys[group as usize] = Box::default();
-        self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
-        self.free.push(group);
+    fn bytes(&self) -> usize {
+        let accumulators: usize = self.accumulators.iter().map(|of| of.bytes()).sum();
+        let numbers = self.counts.capacity() * size_of::<i64>()
+            + self.touched_in.capacity() * size_of::<u64>();
+        let met = (self.met.of_rows.capacity() + self.met.once.capacity()) * size_of::<u32>();
+        self.groups.memory() + accumulators + numbers + met
     }
 }
 
-/// The rows that a FILTER lets through.
-struct Chosen {
-    groups: Vec<u32>,
-    weights: Vec<i64>,
-    arguments: Vec<ArrayRef>,
-}
-
-impl Chosen {
-    fn new(
-        only: &BooleanArray,
+impl Call {
+    fn update(
+        &self,
+        accumulator: &mut dyn Accumulate,
         rows: &[u32],
         groups: &[u32],
-        weights: &[i64],
-        arguments: &[ArrayRef],
-    ) -> Result<Self> {
-        let mask: BooleanArray = rows.iter().map(|&row| Some(only.value(row as usize))).collect();
-        let pass = |i: &usize| mask.value(*i);
-        let arguments = arguments.iter().map(|argument| Ok(filter(argument, &mask)?));
-        Ok(Self {
-            groups: (0..rows.len()).filter(pass).map(|i| groups[i]).collect(),
-            weights: (0..rows.len()).filter(pass).map(|i| weights[i]).collect(),
-            arguments: arguments.collect::<Result<_>>()?,
-        })
+        weights: Option<&[i64]>,
+    ) -> Result<()> {
+        let weights = self.weights.as_deref().or(weights);
+        let Some(only) = &self.only else {
+            return accumulator.update(&Update {
+                rows,
+                groups,
+                arguments: &self.arguments,
+                weights,
+            });
+        };
+        let passing = rows.iter().zip(groups).filter(|(row, _)| only.value(**row as usize));
+        let (rows, groups): (Vec<u32>, Vec<u32>) = passing.unzip();
+        let arguments = &self.arguments;
+        accumulator.update(&Update { rows: &rows, groups: &groups, arguments, weights })
     }
 }
 

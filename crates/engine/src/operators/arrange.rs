@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{SortOptions, filter};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::SortField;
@@ -44,6 +44,28 @@ impl Arrangement {
     pub(crate) fn by(keys: Vec<(Arc<dyn PhysicalExpr>, DataType)>) -> Self {
         Self { keys, order: vec![], keeps_null_keys: true, computed: vec![] }
     }
+
+    /// What turns rows of `schema` into keys and the rest.
+    pub(crate) fn codec(&self, schema: SchemaRef) -> Result<KeyedCodec> {
+        let column = |expr: &Arc<dyn PhysicalExpr>| Some(expr.downcast_ref::<Column>()?.index());
+        let keys = self.keys.iter().map(|(expr, t)| (SortField::new(t.clone()), column(expr)));
+        let order = self.order.iter().map(|term| {
+            let field = SortField::new_with_options(term.data_type.clone(), term.options);
+            (field, column(&term.expr))
+        });
+        KeyedCodec::new(schema, keys.collect(), order.collect())
+    }
+
+    /// The columns of the key and those of the order.
+    ///
+    /// # Errors
+    /// If one of these, or what a reader will compute, fails for a row.
+    pub(crate) fn evaluate(&self, rows: &RecordBatch) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+        let keys = self.keys.iter().map(|(expr, _)| evaluate(expr, rows));
+        let order = self.order.iter().map(|term| evaluate(&term.expr, rows));
+        self.computed.iter().try_for_each(|expr| evaluate(expr, rows).map(drop))?;
+        Ok((keys.collect::<Result<_>>()?, order.collect::<Result<_>>()?))
+    }
 }
 
 impl PartialEq for Arrangement {
@@ -75,13 +97,7 @@ impl Arrange {
         by: Arrangement,
         schema: SchemaRef,
     ) -> Result<Self> {
-        let column = |expr: &Arc<dyn PhysicalExpr>| Some(expr.downcast_ref::<Column>()?.index());
-        let keys = by.keys.iter().map(|(expr, t)| (SortField::new(t.clone()), column(expr)));
-        let order = by.order.iter().map(|term| {
-            let field = SortField::new_with_options(term.data_type.clone(), term.options);
-            (field, column(&term.expr))
-        });
-        let codec = KeyedCodec::new(schema, keys.collect(), order.collect())?;
+        let codec = by.codec(schema)?;
         let parts = (0..PARTITIONS).map(|_| Part::default()).collect();
         Ok(Self { by, rows: Arranged { codec, parts, batch: None }, name, view })
     }
@@ -92,13 +108,7 @@ impl Operator for Arrange {
         let Some(first) = inputs[0].batches.first() else { return Ok(vec![]) };
         let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
         let (mut batch, (mut keys, mut order)) =
-            without_failing(epoch, &self.view, &batch, |batch| {
-                let of = |expr: &Arc<dyn PhysicalExpr>| evaluate(expr, batch.rows());
-                let keys = self.by.keys.iter().map(|(expr, _)| of(expr));
-                let order = self.by.order.iter().map(|term| of(&term.expr));
-                self.by.computed.iter().try_for_each(|expr| of(expr).map(drop))?;
-                Ok((keys.collect::<Result<Vec<_>>>()?, order.collect::<Result<Vec<_>>>()?))
-            })?;
+            without_failing(epoch, &self.view, &batch, |batch| self.by.evaluate(batch.rows()))?;
         let mut null_keys = null_keys(&keys, batch.num_rows());
         if let Some(nulls) = null_keys.as_ref().filter(|_| !self.by.keeps_null_keys) {
             let keep = arrow::compute::not(nulls)?;

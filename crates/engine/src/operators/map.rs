@@ -12,6 +12,9 @@ use syncline_change::{Batch, Error, Result, json};
 
 use super::{Change, Epoch, Operator};
 
+/// How many rows are computed at a time.
+const PART_ROWS: usize = 8192;
+
 /// Keeps the rows for which `predicate` is true, then computes `columns` of them.
 ///
 /// A row for which an expression fails (a division by zero, a cast that does not fit) is taken out
@@ -27,9 +30,14 @@ pub(crate) struct Map {
 
 impl Operator for Map {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let mut output = Vec::with_capacity(inputs[0].batches.len());
-        for batch in inputs[0].batches {
-            output.push(without_failing(epoch, &self.view, batch, |batch| self.apply(batch))?.1);
+        let parts: Vec<Batch> = inputs[0].batches.iter().flat_map(parts).collect();
+        let done = epoch.workers.map(&parts, |part| self.apply(part));
+        let mut output = Vec::with_capacity(parts.len());
+        for (part, done) in parts.iter().zip(done) {
+            output.push(match done {
+                Ok(done) => done,
+                Err(_) => without_failing(epoch, &self.view, part, |part| self.apply(part))?.1,
+            });
         }
         output.retain(|batch| !batch.is_empty());
         Ok(output)
@@ -61,6 +69,13 @@ impl Map {
         let mapped = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         Ok(kept.with_rows(mapped))
     }
+}
+
+/// A batch in parts that workers can share and that fit into a processor's cache.
+fn parts(batch: &Batch) -> impl Iterator<Item = Batch> {
+    let rows = batch.num_rows();
+    let starts = (0..rows).step_by(PART_ROWS);
+    starts.map(move |start| batch.slice(start, PART_ROWS.min(rows - start)))
 }
 
 /// What `compute` makes of a batch, and the batch itself; without the rows for which it fails, each

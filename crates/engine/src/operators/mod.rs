@@ -6,6 +6,7 @@
 mod accumulate;
 mod aggregate;
 mod arrange;
+mod groups;
 mod input;
 mod join;
 mod map;
@@ -30,7 +31,7 @@ pub(crate) use partition::{PARTITION_BITS, Workers};
 pub(crate) use recompute::Recompute;
 pub(crate) use regroup::Regroup;
 pub(crate) use settle::{Consolidate, Settle, micros};
-pub(crate) use top::Top;
+pub(crate) use top::{ROWS_MAX, Top, TopAppended};
 pub(crate) use union::Union;
 
 /// What an operator is told of the epoch that it computes.

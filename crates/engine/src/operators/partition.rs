@@ -47,6 +47,18 @@ impl Workers {
         }
     }
 
+    /// What `work` makes of each of `items`, in their order.
+    pub(crate) fn map<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> R + Send + Sync,
+    ) -> Vec<R> {
+        match &self.pool {
+            Some(pool) if items.len() > 1 => pool.install(|| items.par_iter().map(work).collect()),
+            _ => items.iter().map(work).collect(),
+        }
+    }
+
     /// Runs `work` on every partition, for `rows` rows in all, and returns the results in the order
     /// of partitions.
     pub(crate) fn run_all<S: Send, R: Send>(

@@ -15,6 +15,8 @@ pub(crate) struct KeyedCodec {
     rest: Part,
     /// Of each column of the row, where it is found again.
     places: Vec<Place>,
+    /// Encodes the beginning of `rest`: the columns that its order is by.
+    order: Part,
     schema: SchemaRef,
     /// The columns of the row that are in `rest` behind those that it is ordered by.
     others: Vec<usize>,
@@ -93,10 +95,12 @@ impl KeyedCodec {
             });
         }
         let field = |column: &usize| SortField::new(schema.field(*column).data_type().clone());
+        let order_fields = order.iter().map(|(field, _)| field.clone()).collect();
         let rest = order.into_iter().map(|(field, _)| field).chain(others.iter().map(field));
         Ok(Self {
             rest: Part::new(rest.collect())?,
             key: Part::new(keys.into_iter().map(|(field, _)| field).collect())?,
+            order: Part::new(order_fields)?,
             places,
             schema,
             others,
@@ -115,6 +119,11 @@ impl KeyedCodec {
 
     pub(crate) fn encode_keys(&self, keys: &[ArrayRef]) -> Result<Encoded> {
         self.key.encode(keys)
+    }
+
+    /// The beginning of what beside the key makes up rows: the columns that its order is by.
+    pub(crate) fn encode_order(&self, order: &[ArrayRef]) -> Result<Encoded> {
+        self.order.encode(order)
     }
 
     /// What beside the key makes up `rows`, given the columns that its order is by.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, GroupingSet, LogicalPlan};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
-use super::super::detail::{list, one};
+use super::super::detail::{list, one, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
 use crate::operators::{Aggregate, AggregateCall, Function, Union};
@@ -34,8 +34,10 @@ impl Compiler {
             }
         }
         let keys = aggregate.group_expr.iter().map(|expr| self.physical(expr, input_schema));
-        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let mut keys = keys.collect::<Result<Vec<_>>>()?;
         let input = self.compile(&aggregate.input)?;
+        let needed = keys.iter_mut().chain(calls.iter_mut().flat_map(AggregateCall::expressions));
+        let input = self.compute_below(input, needed.collect())?;
         let (label, detail) = match (keys.is_empty(), calls.is_empty()) {
             (_, true) => ("distinct", list(&aggregate.group_expr)),
             (true, false) => ("aggregate", list(&aggregate.aggr_expr)),
@@ -47,11 +49,39 @@ impl Compiler {
         let key = (0..keys.len()).collect();
         let name = format!("{label} ({detail})");
         let append_only = self.nodes[input].append_only;
-        let work =
-            Aggregate::new((name, self.view.clone()), keys, calls, append_only, schema.clone())?;
+        let work = Aggregate::new(name, keys, calls, append_only, schema.clone())?;
         let node = self.operator(label, detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = Some(key);
         Ok(Ok(node))
+    }
+
+    /// Has expressions computed by a node of their own, each once, and makes them columns of it;
+    /// columns of `input` are that already.
+    fn compute_below(
+        &mut self,
+        input: usize,
+        needed: Vec<&mut Arc<dyn PhysicalExpr>>,
+    ) -> Result<usize> {
+        if needed.iter().all(|expr| expr.downcast_ref::<Column>().is_some()) {
+            return Ok(input);
+        }
+        let below = self.nodes[input].schema.clone();
+        let (mut computed, mut fields) = (Vec::<Arc<dyn PhysicalExpr>>::new(), Vec::new());
+        for expr in needed {
+            let known = computed.iter().position(|have| have == expr);
+            let place = known.unwrap_or(computed.len());
+            let name = expr.to_string();
+            if known.is_none() {
+                let data_type = expr.data_type(&below).map_err(failed)?;
+                let nullable = expr.nullable(&below).map_err(failed)?;
+                fields.push(Field::new(&name, data_type, nullable));
+                computed.push(expr.clone());
+            }
+            *expr = Arc::new(Column::new(&name, place));
+        }
+        let names: Vec<String> = fields.iter().map(|field| plain(field.name())).collect();
+        let schema = Arc::new(Schema::new(fields));
+        self.add_map(input, None, Some(computed), schema, names.join(", "))
     }
 
     /// An aggregate call that can be kept up to date; `None` for any other.
@@ -64,26 +94,30 @@ impl Compiler {
         let expr = expr.clone().unalias();
         let Expr::AggregateFunction(call) = &expr else { return Ok(None) };
         let params = &call.params;
-        let function = match (call.func.name(), params.distinct, params.args.len()) {
-            ("count", false, _) => Function::Count,
-            ("count", true, 1) => Function::CountDistinct,
-            ("sum", false, 1) => Function::Sum,
-            ("avg", false, 1) => Function::Avg,
-            ("min", _, 1) => Function::Min,
-            ("max", _, 1) => Function::Max,
+        let function = match (call.func.name(), params.args.len()) {
+            ("count", _) => Function::Count,
+            ("sum", 1) => Function::Sum,
+            ("avg", 1) => Function::Avg,
+            ("min", 1) => Function::Min,
+            ("max", 1) => Function::Max,
             _ => return Ok(None),
         };
-        let arguments = params.args.iter().map(|argument| self.physical(argument, input));
+        // count(1), which is what count(*) is planned as, needs no column of ones.
+        let is_one = |argument: &Expr| matches!(argument, Expr::Literal(one, _) if !one.is_null());
+        let counts_rows = function == Function::Count && !params.distinct;
+        let arguments = params.args.iter().filter(|argument| !(counts_rows && is_one(argument)));
+        let arguments = arguments.map(|argument| self.physical(argument, input));
         let arguments = arguments.collect::<Result<Vec<_>>>()?;
-        let argument_type = arguments
-            .first()
+        let argument_types = arguments
+            .iter()
             .map(|argument| argument.data_type(input.as_arrow()).map_err(failed))
-            .transpose()?;
+            .collect::<Result<_>>()?;
         let filter = params.filter.as_ref().map(|only| self.physical(only, input)).transpose()?;
         Ok(Some(AggregateCall {
             function,
+            distinct: params.distinct,
             arguments,
-            argument_type,
+            argument_types,
             result: result.clone(),
             filter,
         }))

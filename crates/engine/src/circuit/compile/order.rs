@@ -6,14 +6,14 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, LogicalPlan, Operator, Sort as SortPlan, Window as WindowPlan,
+    BinaryExpr, Expr, LogicalPlan, Operator as Operation, Sort as SortPlan, Window as WindowPlan,
 };
 use syncline_change::Result;
 
 use super::super::detail::{list, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
-use crate::operators::{Arrangement, SortTerm, Top};
+use crate::operators::{Arrangement, Operator, ROWS_MAX, SortTerm, Top, TopAppended};
 
 impl Compiler {
     /// LIMIT over rows whose order stands further down, below projections.
@@ -72,12 +72,21 @@ impl Compiler {
         numbered: Option<SchemaRef>,
     ) -> Result<usize> {
         let key = self.nodes[input].key.clone();
-        let input = self.arrange(input, by)?;
-        let is_numbered = numbered.is_some();
-        let schema = numbered.unwrap_or_else(|| self.nodes[input].schema.clone());
-        let name = format!("{label} ({detail})");
-        let work = Top { skip, fetch, numbered: is_numbered, schema: schema.clone(), name };
-        let node = self.operator(label, detail, Box::new(work), vec![input], schema);
+        let numbered_rows = numbered.is_some();
+        let input_schema = self.nodes[input].schema.clone();
+        let schema = numbered.unwrap_or_else(|| input_schema.clone());
+        let is_small = fetch.saturating_add(skip) <= ROWS_MAX;
+        let (input, work): (usize, Box<dyn Operator>) = if is_small && self.nodes[input].append_only
+        {
+            let (view, schemas) = (self.view.clone(), (input_schema, schema.clone()));
+            let work = TopAppended::new(view, by, (skip, fetch), numbered_rows, schemas)?;
+            (input, Box::new(work))
+        } else {
+            let name = format!("{label} ({detail})");
+            let work = Top { skip, fetch, numbered: numbered_rows, schema: schema.clone(), name };
+            (self.arrange(input, by)?, Box::new(work))
+        };
+        let node = self.operator(label, detail, work, vec![input], schema);
         self.nodes[node].key = key;
         Ok(node)
     }
@@ -236,8 +245,8 @@ fn upper_bound(predicate: &Expr) -> Option<(&Column, usize)> {
     };
     let number = usize::try_from(number).ok()?;
     match op {
-        Operator::LtEq | Operator::Eq => Some((column, number)),
-        Operator::Lt => Some((column, number.saturating_sub(1))),
+        Operation::LtEq | Operation::Eq => Some((column, number)),
+        Operation::Lt => Some((column, number.saturating_sub(1))),
         _ => None,
     }
 }

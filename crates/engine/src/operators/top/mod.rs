@@ -1,6 +1,8 @@
 //! The first rows of every group in a total order: `ORDER BY .. LIMIT .. OFFSET ..` where all rows
 //! are one group, and `row_number()`, which may be known to be asked for its first numbers alone.
 
+mod appended;
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -8,10 +10,11 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt64
 use arrow::datatypes::SchemaRef;
 use syncline_change::{Batch, Error, Result};
 
+pub(crate) use self::appended::{ROWS_MAX, TopAppended};
 use super::arrange::{Arranged, Delta};
 use super::partition::PARTITIONS;
 use super::{Change, Epoch, Operator};
-use crate::state::Group;
+use crate::state::{Group, KeyedCodec};
 
 /// The most rows that are put together at a time.
 const OUTPUT_ROWS_MAX: usize = 1 << 13;
@@ -82,7 +85,8 @@ impl Top {
             let after = self.shown(rows.after(partition, hash, key));
             difference(key, &before, &after, &mut entries);
         }
-        entries.chunks(OUTPUT_ROWS_MAX).map(|part| self.batch(rows, part)).collect()
+        let batch = |part| batch(rows.codec(), &self.schema, self.numbered, part);
+        entries.chunks(OUTPUT_ROWS_MAX).map(batch).collect()
     }
 
     fn shown<'a>(&self, group: Group<'a>) -> Vec<Shown<'a>> {
@@ -108,17 +112,23 @@ impl Top {
         }
         shown
     }
+}
 
-    fn batch(&self, rows: &Arranged, entries: &[Entry<'_>]) -> Result<Batch> {
-        let mut columns = rows.codec().decode(entries.iter().map(|e| (e.key, e.row)))?;
-        if self.numbered {
-            let numbers = UInt64Array::from_iter_values(entries.iter().map(|e| e.number));
-            columns.push(Arc::new(numbers) as ArrayRef);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(entries.len()));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        Batch::new(batch, Int64Array::from_iter_values(entries.iter().map(|e| e.weight)))
+/// Rows that come and go, with their numbers as the last column if they are `numbered`.
+fn batch(
+    codec: &KeyedCodec,
+    schema: &SchemaRef,
+    numbered: bool,
+    entries: &[Entry<'_>],
+) -> Result<Batch> {
+    let mut columns = codec.decode(entries.iter().map(|e| (e.key, e.row)))?;
+    if numbered {
+        let numbers = UInt64Array::from_iter_values(entries.iter().map(|e| e.number));
+        columns.push(Arc::new(numbers) as ArrayRef);
     }
+    let options = RecordBatchOptions::new().with_row_count(Some(entries.len()));
+    let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+    Batch::new(batch, Int64Array::from_iter_values(entries.iter().map(|e| e.weight)))
 }
 
 /// What turns one list into the other; both are in order.

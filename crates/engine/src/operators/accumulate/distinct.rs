@@ -1,0 +1,212 @@
+//! Which values of a group are there: what DISTINCT inside of an aggregate asks.
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, downcast_primitive};
+use arrow::datatypes::ArrowNativeType;
+use arrow::row::Rows;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use syncline_change::Result;
+use syncline_change::row::{self, RowCodec};
+
+use super::super::negative;
+use super::super::partition::{PARTITIONS, Split, Workers};
+use super::any_null;
+
+/// How often each value of each group is there.
+///
+/// Split by group and value, so that a single large group keeps all workers busy. What it gives for
+/// the rows of a step are weights: +1 where a value comes that was not there, -1 where it goes. An
+/// aggregate of distinct values is the plain one with these weights.
+pub(crate) struct Distinct {
+    codec: RowCodec,
+    parts: Vec<Part>,
+}
+
+#[derive(Default)]
+struct Part {
+    /// Values of at most 64 bits, as they are.
+    small: HashTable<(u64, u64, i64)>,
+    /// All others, as encoded rows.
+    large: HashTable<(u64, Box<[u8]>, i64)>,
+    large_bytes: usize,
+}
+
+/// The values of a batch.
+enum Values {
+    Small(Vec<u64>),
+    Large(Rows),
+}
+
+impl Distinct {
+    pub(crate) fn new(codec: RowCodec) -> Self {
+        Self { codec, parts: (0..PARTITIONS).map(|_| Part::default()).collect() }
+    }
+
+    /// The weights of a batch's rows as distinct values. `groups` numbers the group of each row over
+    /// all partitions; rows that do not pass or have a NULL argument weigh nothing.
+    pub(crate) fn weights(
+        &mut self,
+        workers: &Workers,
+        groups: &[u64],
+        arguments: &[ArrayRef],
+        passes: impl Fn(usize) -> bool,
+        weight: impl Fn(usize) -> i64 + Sync,
+    ) -> Result<Vec<i64>> {
+        let nulls = any_null(arguments);
+        let is_valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        let rows: Vec<u32> = (0..groups.len())
+            .filter(|&row| passes(row) && is_valid(row))
+            .map(|row| row as u32)
+            .collect();
+        let values = match small_values(arguments) {
+            Some(values) => Values::Small(values),
+            None => Values::Large(self.codec.encode(arguments)?),
+        };
+        let hashes: Vec<u64> = rows.iter().map(|&row| values.hash(groups, row as usize)).collect();
+        let split = Split::new(&hashes);
+        let done = workers.run(&split, &mut self.parts, |part, of| {
+            let changes = of.iter().map(|&i| (hashes[i as usize], rows[i as usize] as usize));
+            part.count(changes, groups, &values, &weight)
+        })?;
+        let mut weights = vec![0; groups.len()];
+        for (row, weight) in done.into_iter().flatten() {
+            weights[row] = weight;
+        }
+        Ok(weights)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(Part::bytes).sum()
+    }
+}
+
+impl Values {
+    fn hash(&self, groups: &[u64], row: usize) -> u64 {
+        match self {
+            Self::Small(values) => mix(groups[row], values[row]),
+            Self::Large(rows) => mix(groups[row], row::hash(rows.row(row).data())),
+        }
+    }
+}
+
+/// A hash of two numbers: the high and the low bits of a product, as in wyhash.
+fn mix(a: u64, b: u64) -> u64 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        (product as u64) ^ (product >> 64) as u64
+    };
+    let first = fold(a ^ 0x9e37_79b9_7f4a_7c15, b ^ 0xd6e8_feb8_6659_fd93);
+    fold(first ^ b, 0xa076_1d64_78bd_642f)
+}
+
+impl Part {
+    /// Counts values, and returns the rows that bring a new one or take the last one away.
+    fn count(
+        &mut self,
+        changes: impl Iterator<Item = (u64, usize)>,
+        groups: &[u64],
+        values: &Values,
+        weight: &impl Fn(usize) -> i64,
+    ) -> Result<Vec<(usize, i64)>> {
+        let mut changed = Vec::new();
+        // Within a step a value may go before it comes; what is still missing then is an error.
+        let mut missing = Vec::new();
+        for (hash, row) in changes {
+            let (group, weight) = (groups[row], weight(row));
+            let (before, after) = match values {
+                Values::Small(values) => self.change_small(hash, (group, values[row]), weight),
+                Values::Large(rows) => self.change_large(hash, group, rows.row(row).data(), weight),
+            };
+            if (before > 0) != (after > 0) {
+                changed.push((row, if after > 0 { 1 } else { -1 }));
+            }
+            if after < 0 {
+                missing.push((hash, row));
+            }
+        }
+        let is_missing = missing.into_iter().any(|(hash, row)| match values {
+            Values::Small(values) => {
+                let found = self.small.find(hash, |e| (e.0, e.1) == (groups[row], values[row]));
+                found.is_some_and(|entry| entry.2 < 0)
+            }
+            Values::Large(rows) => {
+                let value = rows.row(row);
+                let found = self.large.find(hash, |e| e.0 == groups[row] && *e.1 == *value.data());
+                found.is_some_and(|entry| entry.2 < 0)
+            }
+        });
+        if is_missing { Err(negative("an aggregate of DISTINCT", "a value")) } else { Ok(changed) }
+    }
+
+    fn change_small(&mut self, hash: u64, of: (u64, u64), weight: i64) -> (i64, i64) {
+        let entry = self.small.entry(hash, |e| (e.0, e.1) == of, |e| mix(e.0, e.1));
+        match entry {
+            Entry::Vacant(vacant) => {
+                vacant.insert((of.0, of.1, weight));
+                (0, weight)
+            }
+            Entry::Occupied(mut found) => {
+                let before = found.get().2;
+                found.get_mut().2 += weight;
+                if before + weight == 0 {
+                    found.remove();
+                }
+                (before, before + weight)
+            }
+        }
+    }
+
+    fn change_large(&mut self, hash: u64, group: u64, value: &[u8], weight: i64) -> (i64, i64) {
+        let is_same = |e: &(u64, Box<[u8]>, i64)| e.0 == group && *e.1 == *value;
+        match self.large.entry(hash, is_same, |e| mix(e.0, row::hash(&e.1))) {
+            Entry::Vacant(vacant) => {
+                self.large_bytes += value.len();
+                vacant.insert((group, value.into(), weight));
+                (0, weight)
+            }
+            Entry::Occupied(mut found) => {
+                let before = found.get().2;
+                found.get_mut().2 += weight;
+                if before + weight == 0 {
+                    self.large_bytes -= value.len();
+                    found.remove();
+                }
+                (before, before + weight)
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.small.allocation_size() + self.large.allocation_size() + self.large_bytes
+    }
+}
+
+/// The values of one column of at most 64 bits, equal where the column's values are.
+fn small_values(arguments: &[ArrayRef]) -> Option<Vec<u64>> {
+    let [column] = arguments else { return None };
+    fn bits<T: ArrowPrimitiveType>(column: &ArrayRef) -> Option<Vec<u64>> {
+        let values = column.as_primitive::<T>().values();
+        let bytes = values.inner().as_slice();
+        match size_of::<T::Native>() {
+            // As many bytes as the value has, whatever it is: an exact image.
+            1 | 2 | 4 | 8 => {
+                let image = |value: &[u8]| {
+                    let mut image = [0; 8];
+                    image[..value.len()].copy_from_slice(value);
+                    u64::from_le_bytes(image)
+                };
+                Some(bytes.chunks_exact(T::Native::get_byte_width()).map(image).collect())
+            }
+            _ => None,
+        }
+    }
+    macro_rules! bits_of {
+        ($t:ty) => {
+            bits::<$t>(column)
+        };
+    }
+    downcast_primitive! {
+        column.data_type() => (bits_of),
+        _ => None
+    }
+}

@@ -1,0 +1,207 @@
+//! The first rows of every group of an input that rows are only ever added to: what has been pushed
+//! out can never come back, so no more is kept than is shown.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use syncline_change::row;
+use syncline_change::{Batch, Result};
+
+use super::super::arrange::Arrangement;
+use super::super::groups::Groups;
+use super::super::map::without_failing;
+use super::super::partition::{PARTITIONS, Split};
+use super::super::{Change, Epoch, Operator};
+use super::{OUTPUT_ROWS_MAX, Shown, batch, difference};
+use crate::state::{Encoded, KeyedCodec};
+
+/// Of more rows than this in a group, an ordered tree is better than a list.
+pub(crate) const ROWS_MAX: usize = 256;
+
+/// Shows of each group the first rows of those that have come.
+pub(crate) struct TopAppended {
+    by: Arrangement,
+    codec: KeyedCodec,
+    parts: Vec<Part>,
+    skip: usize,
+    fetch: usize,
+    /// Whether the row's number in its group, from 1, is the last column.
+    numbered: bool,
+    schema: SchemaRef,
+    /// Whose rows these are, for reports.
+    view: String,
+}
+
+/// The groups of one partition.
+#[derive(Default)]
+struct Part {
+    groups: Groups,
+    /// Of each group, its first rows in order, encoded: the terms of the order first.
+    rows: Vec<Vec<Arc<[u8]>>>,
+    bytes: usize,
+}
+
+impl TopAppended {
+    pub(crate) fn new(
+        view: String,
+        by: Arrangement,
+        (skip, fetch): (usize, usize),
+        numbered: bool,
+        (input, schema): (SchemaRef, SchemaRef),
+    ) -> Result<Self> {
+        let codec = by.codec(input)?;
+        let parts = (0..PARTITIONS).map(|_| Part::default()).collect();
+        Ok(Self { by, codec, parts, skip, fetch, numbered, schema, view })
+    }
+
+    fn kept(&self) -> usize {
+        self.skip + self.fetch
+    }
+}
+
+/// The rows of a step.
+struct Changes<'a> {
+    rows: &'a RecordBatch,
+    order: &'a [ArrayRef],
+    /// The same, encoded.
+    order_rows: Encoded,
+}
+
+impl Operator for TopAppended {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let Some(first) = inputs[0].batches.first() else { return Ok(vec![]) };
+        let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
+        let (batch, (keys, order)) =
+            without_failing(epoch, &self.view, &batch, |batch| self.by.evaluate(batch.rows()))?;
+        let keys = self.codec.encode_keys(&keys)?;
+        let hashes: Vec<u64> = (0..batch.num_rows()).map(|row| row::hash(keys.get(row))).collect();
+        let split = Split::new(&hashes);
+        let order_rows = self.codec.encode_order(&order)?;
+        let changes = Changes { rows: batch.rows(), order: &order, order_rows };
+        let mut parts = std::mem::take(&mut self.parts);
+        let top = &*self;
+        let done = epoch.workers.run(&split, &mut parts, |part, rows| {
+            let group = |row: &u32| (*row, hashes[*row as usize], keys.get(*row as usize));
+            part.step(top, &changes, rows.iter().map(group))
+        });
+        self.parts = parts;
+        Batch::coalesce(&self.schema, done?.into_iter().flatten().collect(), OUTPUT_ROWS_MAX)
+    }
+
+    fn state_rows(&self) -> usize {
+        self.parts.iter().flat_map(|part| &part.rows).map(Vec::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        let bytes = |part: &Part| {
+            let lists = part.rows.capacity() * size_of::<Vec<Arc<[u8]>>>();
+            part.groups.memory() + lists + part.bytes
+        };
+        self.parts.iter().map(bytes).sum()
+    }
+}
+
+impl Part {
+    /// Takes in rows, each with the hash and the key of its group.
+    fn step<'a>(
+        &mut self,
+        top: &TopAppended,
+        changes: &Changes<'_>,
+        rows: impl Iterator<Item = (u32, u64, &'a [u8])>,
+    ) -> Result<Vec<Batch>> {
+        // Most rows come behind what is kept, and of these the terms of the order say enough.
+        let mut candidates: Vec<(u32, u32)> = Vec::new();
+        for (row, hash, key) in rows {
+            let group = self.groups.find_or_add(hash, key);
+            if self.rows.len() < self.groups.numbers() {
+                self.rows.push(Vec::new());
+            }
+            let kept = &self.rows[group as usize];
+            let is_behind = kept.len() >= top.kept()
+                && kept.last().is_none_or(|last| changes.is_behind(row, last));
+            if !is_behind {
+                candidates.push((group, row));
+            }
+        }
+        if candidates.is_empty() {
+            return Ok(vec![]);
+        }
+        let encoded = changes.encode(top, candidates.iter().map(|(_, row)| *row))?;
+        let mut order: Vec<usize> = (0..candidates.len()).collect();
+        order.sort_by_key(|&i| candidates[i]);
+        let mut before = Vec::new();
+        for run in order.chunk_by(|&a, &b| candidates[a].0 == candidates[b].0) {
+            let group = candidates[run[0]].0;
+            before.push((group, self.rows[group as usize].clone()));
+            run.iter().for_each(|&i| self.insert(group, encoded.get(i), top.kept()));
+        }
+        self.output(top, &before)
+    }
+
+    fn insert(&mut self, group: u32, row: &[u8], kept: usize) {
+        let rows = &mut self.rows[group as usize];
+        let place = rows.partition_point(|have| **have <= *row);
+        if place >= kept {
+            return;
+        }
+        if rows.len() == kept
+            && let Some(last) = rows.pop()
+        {
+            self.bytes -= memory(&last);
+        }
+        self.bytes += memory(row);
+        rows.insert(place, row.into());
+    }
+
+    /// What the groups that changed show less and more than before.
+    fn output(&self, top: &TopAppended, before: &[(u32, Vec<Arc<[u8]>>)]) -> Result<Vec<Batch>> {
+        let mut entries = Vec::new();
+        for (group, before) in before {
+            let after = &self.rows[*group as usize];
+            let (before, after) = (top.shown(before), top.shown(after));
+            difference(self.groups.key(*group), &before, &after, &mut entries);
+        }
+        let batch = |part| batch(&top.codec, &top.schema, top.numbered, part);
+        entries.chunks(OUTPUT_ROWS_MAX).map(batch).collect()
+    }
+}
+
+/// Bytes of memory of a kept row.
+fn memory(row: &[u8]) -> usize {
+    row.len() + 2 * size_of::<usize>() + size_of::<Arc<[u8]>>()
+}
+
+impl Changes<'_> {
+    /// Whether a row comes behind an encoded one whatever its other columns are.
+    fn is_behind(&self, row: u32, last: &[u8]) -> bool {
+        // No encoded value is the beginning of another, so as many bytes decide.
+        let order = self.order_rows.get(row as usize);
+        order > &last[..order.len().min(last.len())]
+    }
+
+    /// The order and the rest of some rows.
+    fn encode(&self, top: &TopAppended, rows: impl Iterator<Item = u32>) -> Result<Encoded> {
+        let rows = UInt32Array::from_iter_values(rows);
+        let order = self.order.iter();
+        let order = order.map(|column| Ok(arrow::compute::take(column, &rows, None)?));
+        let order = order.collect::<Result<Vec<_>>>()?;
+        top.codec.encode_rest(&order, &take_record_batch(self.rows, &rows)?)
+    }
+}
+
+impl TopAppended {
+    fn shown<'a>(&self, rows: &'a [Arc<[u8]>]) -> Vec<Shown<'a>> {
+        let rows = rows.iter().enumerate().skip(self.skip);
+        let number = |i: usize| if self.numbered { i as u64 + 1 } else { 0 };
+        let mut shown: Vec<Shown<'a>> = Vec::new();
+        for (i, row) in rows {
+            match shown.last_mut() {
+                Some(last) if !self.numbered && *last.row == **row => last.count += 1,
+                _ => shown.push(Shown { row, number: number(i), count: 1 }),
+            }
+        }
+        shown
+    }
+}
