@@ -26,7 +26,7 @@ pub use error::{SqlError, SqlPosition};
 pub(crate) use views::{PlannedView, plan_views};
 
 use crate::batch::empty_table;
-use crate::functions::{aggregates, now};
+use crate::functions::{aggregates, now, session};
 
 /// Functions that give another answer at every call, and what to use instead.
 const REJECTED_FUNCTIONS: [&str; 3] = ["random", "uuid", "arrow_metadata"];
@@ -49,6 +49,9 @@ impl Session {
         let context = SessionContext::new_with_state(state);
         for function in aggregates::exact_aggregates() {
             context.register_udaf(function);
+        }
+        for function in session::session_functions() {
+            context.register_udwf(function);
         }
         for function in now::clock_functions() {
             context.register_udf(function);

@@ -294,3 +294,66 @@ impl Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+
+    use super::super::Session;
+    use super::share;
+
+    fn is_shared(sql: &str) -> bool {
+        let columns = [
+            ("k", DataType::Int32),
+            ("v", DataType::Float64),
+            ("d", DataType::Decimal128(10, 2)),
+            ("ts", DataType::Timestamp(TimeUnit::Millisecond, None)),
+        ];
+        let fields = columns.map(|(name, of)| Field::new(name, of, true));
+        let session = Session::new();
+        session.register("t", Arc::new(Schema::new(fields.to_vec()))).unwrap();
+        let plan = session.plan("view", sql).unwrap();
+        let shared = share(plan.clone()).unwrap();
+        session.optimize("view", &shared).unwrap();
+        assert_eq!(shared.schema().as_arrow().fields(), plan.schema().as_arrow().fields(), "{sql}");
+        shared != plan
+    }
+
+    #[test]
+    fn aggregates_are_shared_where_parts_make_the_whole() {
+        let hop = "hop(t, ts, '2s', '10s')";
+        for (sql, expect) in [
+            (format!("SELECT window_end, k, count(*) FROM {hop} GROUP BY window_end, k"), true),
+            (format!("SELECT window_end, sum(k), sum(d), min(v) FROM {hop} GROUP BY 1"), true),
+            (
+                format!("SELECT count(v) FILTER (WHERE k > 1) FROM {hop} GROUP BY window_start"),
+                true,
+            ),
+            (format!("SELECT count(*) FROM {hop} WHERE k > 1 GROUP BY window_start, k + 1"), true),
+            (
+                "SELECT h.window_start, max(h.v) FROM hop(t, ts, '20s', '50s') h GROUP BY 1".into(),
+                true,
+            ),
+            (format!("SELECT window_start FROM {hop} GROUP BY window_start"), true),
+            (format!("SELECT window_end, sum(v) FROM {hop} GROUP BY window_end"), false),
+            (format!("SELECT window_end, avg(k) FROM {hop} GROUP BY window_end"), false),
+            (format!("SELECT window_end, count(DISTINCT k) FROM {hop} GROUP BY window_end"), false),
+            (format!("SELECT k, max(window_end) FROM {hop} GROUP BY k"), false),
+            (
+                format!("SELECT window_end - ts, count(*) FROM {hop} GROUP BY window_end - ts"),
+                false,
+            ),
+            (format!("SELECT k, count(*) FROM {hop} GROUP BY k"), false),
+            (
+                "SELECT unnest([1, 2]) + k, count(*) FROM t GROUP BY unnest([1, 2]) + k".into(),
+                false,
+            ),
+            ("SELECT count(*) FROM tumble(t, ts, '2s') GROUP BY window_start".into(), false),
+        ] {
+            assert_eq!(is_shared(&sql), expect, "{sql}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ use datafusion::logical_expr::sqlparser::ast::{
 use datafusion::logical_expr::sqlparser::dialect::GenericDialect;
 use datafusion::logical_expr::sqlparser::parser::Parser;
 
+use crate::functions::session::Bound;
 use size::Size;
 
 /// In how many windows a row can be: each is a row of the result.
@@ -204,22 +205,20 @@ fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
 /// `emit: final` may have shown it.
 fn session(call: &Call<'_>) -> Result<TableFactor, String> {
     let gap = Size::of_nanos(call.fixed_size(0, "gap")?);
-    let keys = call.rest[1..].iter().map(|key| call.column(key));
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    let by = |keys: &[String]| match keys {
+    let keys: Vec<String> = call.rest[1..].iter().map(|key| key.to_string()).collect();
+    let of_key = match keys.as_slice() {
         [] => String::new(),
         keys => format!("PARTITION BY {} ", keys.join(", ")),
     };
-    let Call { table, name, .. } = call;
-    let column = call.column(call.time)?;
-    let of_key = format!("{}ORDER BY {column}", by(&keys));
-    let of_session = by(&[keys, vec!["window_start".to_owned()]].concat());
+    let Call { table, time, name, .. } = call;
+    let bound = |bound: Bound| {
+        format!("{}({time}, {gap}) OVER ({of_key}ORDER BY {time})", bound.function())
+    };
     subquery(&format!(
-        "(SELECT *, max({column}) OVER ({of_session}) + {gap} AS window_end FROM \
-         (SELECT * EXCEPT (\"(opens)\"), max(\"(opens)\") OVER ({of_key}) AS window_start FROM \
-         (SELECT *, CASE WHEN {column} < lag({column}) OVER ({of_key}) + {gap} THEN NULL \
-         ELSE {column} END AS \"(opens)\" \
-         FROM {table} WHERE {column} IS NOT NULL))) AS {name}"
+        "(SELECT *, {} AS window_start, {} AS window_end \
+         FROM {table} WHERE {time} IS NOT NULL) AS {name}",
+        bound(Bound::Start),
+        bound(Bound::End),
     ))
 }
 

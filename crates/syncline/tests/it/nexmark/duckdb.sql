@@ -36,11 +36,11 @@ SELECT auction, num FROM counts QUALIFY num = max(num) OVER (PARTITION BY start)
 
 -- q6
 WITH won AS (
-    SELECT DISTINCT ON (a.id) a.id, a.seller, b.price, b."dateTime" AS at
+    SELECT DISTINCT ON (a.id) a.id, a.seller, b.price, b."dateTime" AS sold
     FROM auction a JOIN bid b ON a.id = b.auction AND b."dateTime" BETWEEN a."dateTime" AND a.expires
     ORDER BY a.id, b.price DESC, b."dateTime")
 SELECT seller, avg(price) OVER (
-    PARTITION BY seller ORDER BY at, id ROWS BETWEEN 10 PRECEDING AND CURRENT ROW) AS mean
+    PARTITION BY seller ORDER BY sold, id ROWS BETWEEN 10 PRECEDING AND CURRENT ROW) AS mean
 FROM won;
 
 -- q7
@@ -92,7 +92,7 @@ SELECT auction, bidder, price, "dateTime", (auction % 10000)::VARCHAR AS value F
 SELECT auction, bidder, 0.908 * price AS price,
     CASE WHEN hour("dateTime") IN (7, 19) THEN 'otherTime'
         WHEN hour("dateTime") BETWEEN 8 AND 18 THEN 'dayTime' ELSE 'nightTime' END AS "bidTimeType",
-    "dateTime", extra, len(list_filter(string_split(extra, ''), c -> c = 'c')) AS c_counts
+    "dateTime", extra, len(regexp_extract_all(extra, 'c')) AS c_counts
 FROM bid WHERE 0.908 * price > 1000000 AND 0.908 * price < 50000000;
 
 -- q15

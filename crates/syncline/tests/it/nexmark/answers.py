@@ -1,6 +1,6 @@
 """Runs the queries of duckdb.sql over a folder of Nexmark events.
 
-    python duckdb.py FOLDER QUERIES.sql
+    python answers.py FOLDER QUERIES.sql
 
 Prints a line of JSON for each query: its name, and its rows as objects, values written as Syncline
 writes them.
