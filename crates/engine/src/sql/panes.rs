@@ -40,6 +40,10 @@ fn of_aggregate(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
         filters: vec![],
     };
     let Some(unnest) = above.descend(&aggregate.input)? else { return Ok(None) };
+    if above.has_subqueries()? {
+        // They know the columns by names that would be gone.
+        return Ok(None);
+    }
     let Some(repeated) = Repeated::of(unnest, &mut above)? else { return Ok(None) };
     let Above { groups, calls, filters } = above;
     let schema = repeated.base.schema();
@@ -92,6 +96,25 @@ impl Above {
                 _ => return Ok(None),
             };
         }
+    }
+
+    fn has_subqueries(&self) -> Result<bool> {
+        let all = self.groups.iter().chain(&self.calls).chain(&self.filters);
+        for expr in all {
+            let found = expr.exists(|part| {
+                Ok(matches!(
+                    part,
+                    Expr::ScalarSubquery(_)
+                        | Expr::InSubquery(_)
+                        | Expr::Exists(_)
+                        | Expr::SetComparison(_)
+                ))
+            })?;
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts what the columns of `schema` are in their place.
@@ -347,6 +370,12 @@ mod tests {
                 false,
             ),
             (format!("SELECT k, count(*) FROM {hop} GROUP BY k"), false),
+            (
+                "SELECT count(*) FROM hop(t, ts, '2s', '10s') h \
+                 WHERE EXISTS (SELECT 1 FROM t WHERE t.k = h.k) GROUP BY h.window_end"
+                    .into(),
+                false,
+            ),
             (
                 "SELECT unnest([1, 2]) + k, count(*) FROM t GROUP BY unnest([1, 2]) + k".into(),
                 false,

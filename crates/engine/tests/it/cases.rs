@@ -57,6 +57,7 @@ cases! {
     hop: "SELECT window_start, window_end, g, count(*) AS c, sum(n) AS s, min(v) AS mi, max(g) AS ma FROM hop(t, ts, INTERVAL '1 minute', INTERVAL '3 minutes') GROUP BY window_start, window_end, g";
     hop_shared: "SELECT window_start, k % 2 AS odd, count(n) FILTER (WHERE k > 2) AS c, sum(CAST(k AS DECIMAL(10, 2))) AS d, sum(n) AS s FROM hop(t, ts, '1m', '5m') WHERE n <> 3 GROUP BY window_start, k % 2 HAVING count(*) > 1";
     hop_shared_filtered: "SELECT h.window_end, max(h.n) - min(h.n) AS m FROM hop(t, ts, '40s', '60s') h WHERE h.window_end > TIMESTAMP '1970-01-01 00:03:00' GROUP BY h.window_end";
+    hop_of_matched: "SELECT h.window_end, count(*) AS c FROM hop(t, ts, '1m', '2m') h WHERE EXISTS (SELECT 1 FROM u WHERE u.k = h.k) GROUP BY h.window_end";
     hop_not_shared: "SELECT window_start, avg(v) AS a, sum(v) AS s, count(DISTINCT k) AS c FROM hop(t, ts, '1m', '3m') GROUP BY window_start";
     hop_rows: "SELECT * FROM hop(t, ts, '1m', '2m')";
     hop_uneven: "SELECT h.window_start, h.window_end, count(*) AS c, max(h.n) AS m FROM hop(t, t.ts, '40s', '70s') AS h GROUP BY h.window_start, h.window_end";
