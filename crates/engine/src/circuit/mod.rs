@@ -279,6 +279,7 @@ fn add_table(compiler: &mut Compiler, number: usize, table: TableDef) -> Result<
         name: Some(name.clone()),
         recompute: None,
         append_only: input.is_append_only(),
+        consolidated: false,
         work: Work::Input(Box::new(input)),
         inputs: vec![],
         schema,
@@ -295,17 +296,19 @@ fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
     let input = compiler.compile(&view.optimized)?;
     let (key, tables) = (compiler.nodes[input].key.clone(), compiler.nodes[input].tables.clone());
     let append_only = compiler.nodes[input].append_only;
+    let is_done = compiler.nodes[input].consolidated;
     let consolidate = Node {
         kind: NodeKind::View,
         label: "view".to_owned(),
         detail: view.def.name.clone(),
         name: Some(view.def.name.clone()),
         recompute: None,
-        work: Work::Operator(Box::new(Consolidate::new(view.schema.clone())?)),
+        work: Work::Operator(Box::new(Consolidate::new(view.schema.clone(), is_done)?)),
         inputs: vec![input],
         schema: view.schema.clone(),
         key,
         append_only,
+        consolidated: true,
         tables: tables.clone(),
         stats: NodeStats::default(),
     };
@@ -330,6 +333,7 @@ fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
             schema,
             key,
             append_only: true,
+            consolidated: true,
             tables,
             stats: NodeStats::default(),
         };

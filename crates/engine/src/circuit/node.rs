@@ -23,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) key: Option<Vec<usize>>,
     /// Whether rows that it has put out are never taken away again.
     pub(crate) append_only: bool,
+    /// Whether no row stands twice among what it puts out in an epoch.
+    pub(crate) consolidated: bool,
     /// The tables that its content depends on.
     pub(crate) tables: BTreeSet<usize>,
     pub(crate) stats: NodeStats,

@@ -34,6 +34,8 @@ pub(crate) struct Arrangement {
     pub(crate) keys: Vec<(Arc<dyn PhysicalExpr>, DataType)>,
     /// The order of the rows of a key; ties are broken by all other columns.
     pub(crate) order: Vec<SortTerm>,
+    /// Whether the rows of a key are in order, or anyhow.
+    pub(crate) ordered: bool,
     /// Whether rows with a NULL in their key are kept.
     pub(crate) keeps_null_keys: bool,
     /// What a reader will compute: a row for which that fails is not kept.
@@ -42,7 +44,7 @@ pub(crate) struct Arrangement {
 
 impl Arrangement {
     pub(crate) fn by(keys: Vec<(Arc<dyn PhysicalExpr>, DataType)>) -> Self {
-        Self { keys, order: vec![], keeps_null_keys: true, computed: vec![] }
+        Self { keys, order: vec![], ordered: true, keeps_null_keys: true, computed: vec![] }
     }
 
     /// What turns rows of `schema` into keys and the rest.
@@ -53,7 +55,7 @@ impl Arrangement {
             let field = SortField::new_with_options(term.data_type.clone(), term.options);
             (field, column(&term.expr))
         });
-        KeyedCodec::new(schema, keys.collect(), order.collect())
+        KeyedCodec::new(schema, keys.collect(), order.collect(), self.ordered)
     }
 
     /// The columns of the key and those of the order.
@@ -77,6 +79,7 @@ impl PartialEq for Arrangement {
         };
         keys(self) == keys(other)
             && order(self) == order(other)
+            && self.ordered == other.ordered
             && self.keeps_null_keys == other.keeps_null_keys
             && self.computed == other.computed
     }

@@ -1,63 +1,102 @@
 //! What stands before a view's output: changes that cancel are left out, and `emit: final` waits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use syncline_change::row::{RowCodec, canonical};
+use syncline_change::row::{self, RowCodec, canonical};
 use syncline_change::source::RejectClass;
 use syncline_change::{Batch, Error, Result};
 
 use super::accumulate::change_count;
 use super::map::rejected;
+use super::partition::{PARTITIONS, Split};
 use super::{Change, Epoch, Operator, relabel};
 
-/// Adds up the changes of equal rows: first what goes, then what comes, each in the order of rows.
-/// An append-only input has nothing to add up and keeps its order.
+/// Adds up the changes of equal rows: first what goes, then what comes, each by partition and in the
+/// order of rows. Where no row stands twice there is nothing to add up, and the order is kept.
 pub(crate) struct Consolidate {
     codec: RowCodec,
+    /// Whether the input has every row at most once.
+    is_done: bool,
 }
 
+/// How many rows are encoded at a time.
+const PART_ROWS: usize = 8192;
+
 impl Consolidate {
-    pub(crate) fn new(schema: SchemaRef) -> Result<Self> {
-        Ok(Self { codec: RowCodec::new(schema)? })
+    pub(crate) fn new(schema: SchemaRef, is_done: bool) -> Result<Self> {
+        Ok(Self { codec: RowCodec::new(schema)?, is_done })
     }
 }
 
 impl Operator for Consolidate {
-    fn step(&mut self, _: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let mut is_done = self.is_done;
         let canonical = inputs[0].batches.iter().map(|batch| {
             let batch = relabel(batch, self.codec.schema())?;
-            Ok(batch.with_rows(canonical(batch.rows().clone())?))
+            let rows = canonical(batch.rows().clone())?;
+            let pairs = || rows.columns().iter().zip(batch.rows().columns());
+            // Rows that differed may be equal now.
+            is_done &= pairs().all(|(now, was)| Arc::ptr_eq(now, was));
+            Ok(batch.with_rows(rows))
         });
         let batches = canonical.collect::<Result<Vec<Batch>>>()?;
-        if batches.iter().all(Batch::is_append_only) {
+        if is_done || batches.iter().all(Batch::is_append_only) {
             return Ok(batches);
         }
         let batch = Batch::concat(self.codec.schema(), &batches)?;
-        let rows = self.codec.encode_batch(batch.rows())?;
-        let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
-        order.sort_unstable_by(|&a, &b| rows.row(a as usize).cmp(&rows.row(b as usize)));
-        let (mut go, mut come) = (Vec::new(), Vec::new());
-        let same = |a: &u32, b: &u32| rows.row(*a as usize) == rows.row(*b as usize);
-        for run in order.chunk_by(same) {
-            let weight: i64 = run.iter().map(|&row| batch.weight(row as usize)).sum();
-            match weight {
-                0 => {}
-                ..0 => go.push((run[0], weight)),
-                _ => come.push((run[0], weight)),
+        self.add_up(epoch, &batch)
+    }
+}
+
+impl Consolidate {
+    fn add_up(&self, epoch: &Epoch<'_>, batch: &Batch) -> Result<Vec<Batch>> {
+        let starts: Vec<usize> = (0..batch.num_rows()).step_by(PART_ROWS).collect();
+        let encoded = epoch.workers.map(&starts, |&start| {
+            let length = PART_ROWS.min(batch.num_rows() - start);
+            let rows = self.codec.encode_batch(&batch.rows().slice(start, length))?;
+            let hashes: Vec<u64> = rows.iter().map(|row| row::hash(row.data())).collect();
+            Ok((rows, hashes))
+        });
+        let encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
+        let row = |i: &u32| {
+            let i = *i as usize;
+            encoded[i / PART_ROWS].0.row(i % PART_ROWS).data()
+        };
+        let hashes: Vec<u64> = encoded.iter().flat_map(|(_, hashes)| hashes).copied().collect();
+        let split = Split::new(&hashes);
+        let mut sums = vec![Sums::default(); PARTITIONS];
+        epoch.workers.run(&split, &mut sums, |sums, rows| {
+            let mut order = rows.to_vec();
+            order.sort_unstable_by(|a, b| row(a).cmp(row(b)));
+            for equal in order.chunk_by(|a, b| row(a) == row(b)) {
+                let weight: i64 = equal.iter().map(|&i| batch.weight(i as usize)).sum();
+                match weight {
+                    0 => {}
+                    ..0 => sums.go.push((equal[0], weight)),
+                    _ => sums.come.push((equal[0], weight)),
+                }
             }
-        }
-        go.append(&mut come);
-        if go.is_empty() {
+            Ok(())
+        })?;
+        let all = sums.iter().flat_map(|of| &of.go).chain(sums.iter().flat_map(|of| &of.come));
+        let (indices, weights): (Vec<u32>, Vec<i64>) = all.copied().unzip();
+        if indices.is_empty() {
             return Ok(vec![]);
         }
-        let indices = arrow::array::UInt32Array::from_iter_values(go.iter().map(|(row, _)| *row));
-        let rows = arrow::compute::take_record_batch(batch.rows(), &indices)?;
-        let weights: Vec<i64> = go.iter().map(|(_, weight)| *weight).collect();
+        let rows = arrow::compute::take_record_batch(batch.rows(), &UInt32Array::from(indices))?;
         Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
     }
+}
+
+/// Rows whose weights do not cancel, each with their sum.
+#[derive(Clone, Default)]
+struct Sums {
+    go: Vec<(u32, i64)>,
+    come: Vec<(u32, i64)>,
 }
 
 /// `emit: final`: holds rows back until the watermark has passed their `window_end`.

@@ -7,12 +7,15 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 use syncline_change::{Error, Result};
 
-/// Encodes rows as bytes whose order is that of the values (`arrow::row`): a key, and for the rest
-/// of the row first the columns that its order is by, then all that are in neither.
+use super::compact::{CompactRows, Layout};
+
+/// Encodes rows as two pieces of bytes: a key, and for the rest of the row first the columns that its
+/// order is by, then all that are in neither. Keys sort as their values do (`arrow::row`), and so
+/// does the rest where it is said to have an order.
 #[derive(Debug)]
 pub(crate) struct KeyedCodec {
     key: Part,
-    rest: Part,
+    rest: Rest,
     /// Of each column of the row, where it is found again.
     places: Vec<Place>,
     /// Encodes the beginning of `rest`: the columns that its order is by.
@@ -44,10 +47,10 @@ impl Part {
     }
 
     fn encode(&self, columns: &[ArrayRef]) -> Result<Encoded> {
-        Ok(Encoded(match self.columns {
-            0 => None,
-            _ => Some(self.converter.convert_columns(columns)?),
-        }))
+        Ok(match self.columns {
+            0 => Encoded::Nothing,
+            _ => Encoded::Ordered(self.converter.convert_columns(columns)?),
+        })
     }
 
     fn decode<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
@@ -59,19 +62,34 @@ impl Part {
     }
 }
 
+/// What encodes the rest of rows.
+#[derive(Debug)]
+enum Rest {
+    Ordered(Part),
+    Compact(Layout),
+}
+
 /// One part of many rows as bytes.
 #[derive(Debug)]
-pub(crate) struct Encoded(Option<Rows>);
+pub(crate) enum Encoded {
+    Nothing,
+    Ordered(Rows),
+    Compact(CompactRows),
+}
 
 impl Encoded {
     pub(crate) fn get(&self, row: usize) -> &[u8] {
-        self.0.as_ref().map_or(&[], |rows| rows.row(row).data())
+        match self {
+            Self::Nothing => &[],
+            Self::Ordered(rows) => rows.row(row).data(),
+            Self::Compact(rows) => rows.get(row),
+        }
     }
 }
 
 impl KeyedCodec {
     /// For rows of `schema`. `keys` and `order` are computed columns: how each is sorted, and which
-    /// column of the row it is, if it is one.
+    /// column of the row it is, if it is one. Whether the rest needs an order is `ordered`.
     ///
     /// # Errors
     /// `Unsupported` if a column's type has no order.
@@ -79,6 +97,7 @@ impl KeyedCodec {
         schema: SchemaRef,
         keys: Vec<(SortField, Option<usize>)>,
         order: Vec<(SortField, Option<usize>)>,
+        ordered: bool,
     ) -> Result<Self> {
         let find = |columns: &[(SortField, Option<usize>)], wanted| {
             columns.iter().position(|(_, column)| *column == Some(wanted))
@@ -96,9 +115,17 @@ impl KeyedCodec {
         }
         let field = |column: &usize| SortField::new(schema.field(*column).data_type().clone());
         let order_fields = order.iter().map(|(field, _)| field.clone()).collect();
+        let types = others.iter().map(|&column| schema.field(column).data_type().clone());
+        let layout = match ordered || !order.is_empty() {
+            true => None,
+            false => Layout::new(&types.collect::<Vec<_>>()),
+        };
         let rest = order.into_iter().map(|(field, _)| field).chain(others.iter().map(field));
         Ok(Self {
-            rest: Part::new(rest.collect())?,
+            rest: match layout {
+                Some(layout) => Rest::Compact(layout),
+                None => Rest::Ordered(Part::new(rest.collect())?),
+            },
             key: Part::new(keys.into_iter().map(|(field, _)| field).collect())?,
             order: Part::new(order_fields)?,
             places,
@@ -129,7 +156,11 @@ impl KeyedCodec {
     /// What beside the key makes up `rows`, given the columns that its order is by.
     pub(crate) fn encode_rest(&self, order: &[ArrayRef], rows: &RecordBatch) -> Result<Encoded> {
         let others = self.others.iter().map(|&column| rows.column(column).clone());
-        self.rest.encode(&order.iter().cloned().chain(others).collect::<Vec<_>>())
+        let columns: Vec<ArrayRef> = order.iter().cloned().chain(others).collect();
+        match &self.rest {
+            Rest::Ordered(part) => part.encode(&columns),
+            Rest::Compact(layout) => layout.encode(&columns, rows.num_rows()).map(Encoded::Compact),
+        }
     }
 
     /// The columns of rows, given the key and the rest of each.
@@ -145,7 +176,10 @@ impl KeyedCodec {
             true => self.key.decode(rows.clone().map(|(key, _)| key))?,
             false => vec![],
         };
-        let rest = self.rest.decode(rows.map(|(_, rest)| rest))?;
+        let rest = match &self.rest {
+            Rest::Ordered(part) => part.decode(rows.map(|(_, rest)| rest))?,
+            Rest::Compact(layout) => layout.decode(&rows.map(|(_, r)| r).collect::<Vec<_>>())?,
+        };
         let column = |place: &Place| match *place {
             Place::Key(i) => Arc::clone(&keys[i]),
             Place::Rest(i) => Arc::clone(&rest[i]),

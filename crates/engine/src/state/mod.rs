@@ -8,6 +8,7 @@
 //! McSherry, Lattuada, Schwarzkopf, Roscoe: "Shared Arrangements" (VLDB 2020), section 5.
 
 mod codec;
+mod compact;
 mod group;
 mod run;
 mod spine;

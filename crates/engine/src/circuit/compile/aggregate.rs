@@ -52,6 +52,7 @@ impl Compiler {
         let work = Aggregate::new(name, keys, calls, append_only, schema.clone())?;
         let node = self.operator(label, detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = Some(key);
+        self.nodes[node].consolidated = true;
         Ok(Ok(node))
     }
 

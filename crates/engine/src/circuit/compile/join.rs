@@ -46,7 +46,7 @@ impl Compiler {
             [(&join.left, left_keys), (&join.right, right_keys)].into_iter().enumerate()
         {
             let keeps_null_keys = nulls_match || kind.shows_unmatched(side);
-            let by = Arrangement { keeps_null_keys, ..Arrangement::by(keys) };
+            let by = Arrangement { keeps_null_keys, ordered: false, ..Arrangement::by(keys) };
             let input = self.compile(input)?;
             inputs.push(self.arrange(input, by)?);
         }

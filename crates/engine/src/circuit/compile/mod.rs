@@ -282,10 +282,17 @@ impl Compiler {
             }
             _ => None,
         };
+        // Rows that differ stay different where no column is lost.
+        let keeps_all = columns.as_deref().is_none_or(|columns| {
+            let kept = columns.iter().filter_map(|c| Some(c.downcast_ref::<Column>()?.index()));
+            kept.collect::<BTreeSet<_>>().len() == self.nodes[input].schema.fields().len()
+        });
+        let consolidated = keeps_all && self.nodes[input].consolidated;
         let work = Map { view: self.view.clone(), predicate, columns, schema: schema.clone() };
         let node = self.operator(label, detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = key;
         self.nodes[node].append_only = append_only;
+        self.nodes[node].consolidated = consolidated;
         if let Some(selection) = selection {
             self.selections.insert(node, (input, selection));
         }
@@ -367,6 +374,7 @@ impl Compiler {
             schema,
             key: None,
             append_only,
+            consolidated: false,
             tables,
             stats: Default::default(),
         })

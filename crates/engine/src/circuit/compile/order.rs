@@ -89,6 +89,7 @@ impl Compiler {
         };
         let node = self.operator(label, detail, work, vec![input], schema);
         self.nodes[node].key = key;
+        self.nodes[node].consolidated = true;
         Ok(node)
     }
 
