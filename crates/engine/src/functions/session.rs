@@ -95,24 +95,28 @@ impl WindowUDFImpl for SessionFunction {
     }
 
     fn field(&self, args: WindowUDFFieldArgs) -> Result<FieldRef> {
-        let Some(time) = args.get_input_field(0) else {
-            return plan_err!("{} takes a timestamp and a gap", self.name());
-        };
-        Ok(Arc::new(Field::new(args.name(), time.data_type().clone(), true)))
+        match args.get_input_field(0) {
+            Some(time) if matches!(time.data_type(), DataType::Timestamp(_, _)) => {
+                Ok(Arc::new(Field::new(args.name(), time.data_type().clone(), true)))
+            }
+            Some(time) => {
+                let (name, of) = (time.name(), time.data_type());
+                plan_err!("sessions are told apart by timestamps, but `{name}` is {of}")
+            }
+            None => plan_err!("{} takes a timestamp and a gap", self.name()),
+        }
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        match types {
-            [time @ DataType::Timestamp(_, _), DataType::Interval(_)] => {
-                Ok(vec![time.clone(), DataType::Interval(IntervalUnit::MonthDayNano)])
-            }
-            [DataType::Date32 | DataType::Date64, DataType::Interval(_)] => Ok(vec![
-                DataType::Timestamp(TimeUnit::Second, None),
-                DataType::Interval(IntervalUnit::MonthDayNano),
-            ]),
-            [time, _] => plan_err!("sessions are of timestamps, and this is {time}"),
-            _ => plan_err!("{} takes a timestamp and a gap", self.name()),
-        }
+        let [time, _] = types else {
+            return plan_err!("{} takes a timestamp and a gap", self.name());
+        };
+        // What is no time at all is said by `field`, in plainer words than those around this.
+        let time = match time {
+            DataType::Date32 | DataType::Date64 => DataType::Timestamp(TimeUnit::Second, None),
+            other => other.clone(),
+        };
+        Ok(vec![time, DataType::Interval(IntervalUnit::MonthDayNano)])
     }
 }
 

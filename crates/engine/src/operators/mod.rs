@@ -17,6 +17,7 @@ mod session;
 mod settle;
 mod top;
 mod union;
+mod unnest;
 
 use arrow::datatypes::SchemaRef;
 use syncline_change::source::Rejected;
@@ -35,6 +36,7 @@ pub(crate) use session::Session;
 pub(crate) use settle::{Consolidate, Settle, micros};
 pub(crate) use top::{ROWS_MAX, Top, TopAppended};
 pub(crate) use union::Union;
+pub(crate) use unnest::Unnest;
 
 /// What an operator is told of the epoch that it computes.
 pub(crate) struct Epoch<'a> {

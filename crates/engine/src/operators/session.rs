@@ -110,7 +110,7 @@ impl Session {
         let later = groups.map(|group| group.since(&encoded));
         let is_near = |a: i64, b: i64| a.saturating_sub(b) < self.gap;
         (
-            reach(time, earlier, |at, next| is_near(at, next), i64::max),
+            reach(time, earlier, is_near, i64::max),
             reach(time, later, |at, next| is_near(next, at), i64::min),
         )
     }

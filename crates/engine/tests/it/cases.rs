@@ -118,6 +118,9 @@ cases! {
     distinct_on: "SELECT DISTINCT ON (g) g, k, n FROM t ORDER BY g, n DESC";
     recursive: "WITH RECURSIVE r AS (SELECT max(k) AS x FROM t UNION ALL SELECT x - 1 FROM r WHERE x > 0) SELECT x FROM r";
     unnest: "SELECT k, unnest([n, k]) AS e FROM t";
+    unnest_of_aggregate: "SELECT g, unnest(ns) AS n FROM (SELECT g, array_agg(n) AS ns FROM t WHERE n > 0 GROUP BY g)";
+    unnest_of_different_lengths: "SELECT k, unnest(CASE WHEN k < 2 THEN [k] WHEN k < 4 THEN range(0, k) WHEN k < 5 THEN [] END) AS e FROM t";
+    unnest_of_two: "SELECT k, unnest([n, k]) AS a, unnest([k]) AS b FROM t";
     top_rows_of_groups: "SELECT * FROM (SELECT k, g, n, row_number() OVER (PARTITION BY g ORDER BY n DESC, k) AS r FROM t) WHERE r <= 2";
     last_row_of_groups: "SELECT k, n FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC) AS r FROM t) WHERE r = 1";
     row_number_and_first_rows: "SELECT a.k, b.r FROM (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) a JOIN (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) b ON a.k = b.k WHERE a.r < 3";

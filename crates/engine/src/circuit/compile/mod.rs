@@ -4,6 +4,7 @@ mod aggregate;
 mod join;
 mod order;
 mod recompute;
+mod unnest;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -136,6 +137,7 @@ impl Compiler {
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, plan),
             LogicalPlan::Join(join) => self.join(join, plan),
             LogicalPlan::Window(window) => self.window(window, plan, None),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest, plan),
             LogicalPlan::Union(union) => {
                 let inputs =
                     union.inputs.iter().map(|input| self.compile(input)).collect::<Result<_>>()?;
@@ -415,7 +417,6 @@ fn arrow_schema(plan: &LogicalPlan) -> SchemaRef {
 fn what(plan: &LogicalPlan) -> &'static str {
     match plan {
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
-        LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => "a constant",
         LogicalPlan::Distinct(_) => "DISTINCT ON",
         LogicalPlan::Subquery(_) => "a subquery",

@@ -179,7 +179,11 @@ impl Compiler {
         let input = self.compile(&window.input)?;
         let key = self.nodes[input].key.clone();
         let input = self.arrange(input, Arrangement { order, ..Arrangement::by(keys) })?;
-        let (schema, detail) = (arrow_schema(plan), list(&window.window_expr));
+        let by = match params.partition_by.as_slice() {
+            [] => String::new(),
+            keys => format!(" BY {}", list(keys)),
+        };
+        let (schema, detail) = (arrow_schema(plan), format!("{}{by}", list(&params.args)));
         let name = format!("session ({detail})");
         let work = Session { gap, shows, time_type, schema: schema.clone(), name };
         let node = self.operator("session", detail, Box::new(work), vec![input], schema);
