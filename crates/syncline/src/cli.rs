@@ -225,7 +225,7 @@ pub(crate) enum Bench {
 
 #[derive(Args, Debug)]
 pub(crate) struct Nexmark {
-    /// Which queries: q0,q4,...; without it all that run.
+    /// Which queries: q0,q4,...; without it q0 to q22.
     #[arg(long, value_delimiter = ',')]
     pub(crate) queries: Vec<String>,
     /// Events of all three kinds.

@@ -136,6 +136,8 @@ impl Generator {
             let Person { name, email_address, credit_card, city, state, extra, .. } = person;
             id.append_value(person.id as i64 - self.person_id_shift);
             time.append_value(person.date_time as i64);
+            // The generator knows small letters only; the benchmark's q3 asks for 'OR', 'ID', 'CA'.
+            let state = state.to_ascii_uppercase();
             let values = [name, email_address, credit_card, city, state, extra];
             texts.iter_mut().zip(values).for_each(|(column, value)| column.append_value(value));
         }

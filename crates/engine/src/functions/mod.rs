@@ -3,3 +3,4 @@
 pub(crate) mod aggregates;
 pub(crate) mod exact_sum;
 pub(crate) mod now;
+pub(crate) mod session;

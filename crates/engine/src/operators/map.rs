@@ -72,7 +72,7 @@ impl Map {
 }
 
 /// A batch in parts that workers can share and that fit into a processor's cache.
-fn parts(batch: &Batch) -> impl Iterator<Item = Batch> {
+pub(super) fn parts(batch: &Batch) -> impl Iterator<Item = Batch> {
     let rows = batch.num_rows();
     let starts = (0..rows).step_by(PART_ROWS);
     starts.map(move |start| batch.slice(start, PART_ROWS.min(rows - start)))

@@ -13,9 +13,11 @@ mod map;
 mod partition;
 mod recompute;
 mod regroup;
+mod session;
 mod settle;
 mod top;
 mod union;
+mod unnest;
 
 use arrow::datatypes::SchemaRef;
 use syncline_change::source::Rejected;
@@ -30,9 +32,11 @@ pub use partition::PARTITIONS;
 pub(crate) use partition::{PARTITION_BITS, Workers};
 pub(crate) use recompute::Recompute;
 pub(crate) use regroup::Regroup;
+pub(crate) use session::Session;
 pub(crate) use settle::{Consolidate, Settle, micros};
 pub(crate) use top::{ROWS_MAX, Top, TopAppended};
 pub(crate) use union::Union;
+pub(crate) use unnest::Unnest;
 
 /// What an operator is told of the epoch that it computes.
 pub(crate) struct Epoch<'a> {

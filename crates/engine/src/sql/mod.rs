@@ -1,7 +1,10 @@
 //! From a view's SQL to DataFusion's logical plan, made fit for a result that must repeat.
 
+mod asof;
 mod error;
+mod functions;
 mod order;
+mod panes;
 mod views;
 mod windows;
 
@@ -23,7 +26,7 @@ pub use error::{SqlError, SqlPosition};
 pub(crate) use views::{PlannedView, plan_views};
 
 use crate::batch::empty_table;
-use crate::functions::{aggregates, now};
+use crate::functions::{aggregates, now, session};
 
 /// Functions that give another answer at every call, and what to use instead.
 const REJECTED_FUNCTIONS: [&str; 3] = ["random", "uuid", "arrow_metadata"];
@@ -46,6 +49,9 @@ impl Session {
         let context = SessionContext::new_with_state(state);
         for function in aggregates::exact_aggregates() {
             context.register_udaf(function);
+        }
+        for function in session::session_functions() {
+            context.register_udwf(function);
         }
         for function in now::clock_functions() {
             context.register_udf(function);
@@ -86,7 +92,10 @@ impl Session {
 
     /// The tables and views that `sql` reads.
     pub(crate) fn relations(&self, view: &str, sql: &str) -> Result<BTreeSet<String>, SqlError> {
-        let statement = self.parse(view, sql)?;
+        let mut statement = self.parse(view, sql)?;
+        if let Statement::Statement(inner) = &mut statement {
+            functions::leave_out(inner);
+        }
         let references = self
             .state()
             .resolve_table_references(&statement)
@@ -94,7 +103,7 @@ impl Session {
         Ok(references.iter().map(|reference| reference.table().to_owned()).collect())
     }
 
-    /// One SELECT, with its window functions in FROM written out.
+    /// One SELECT, with window functions in FROM and ASOF joins written out.
     fn parse(&self, view: &str, sql: &str) -> Result<Statement, SqlError> {
         let mut statement = self
             .state()
@@ -106,7 +115,9 @@ impl Session {
         if !matches!(inner.as_ref(), AstStatement::Query(_)) {
             return Err(not_a_select(view));
         }
-        windows::expand(inner).map_err(|message| SqlError::new(view, message))?;
+        windows::expand(inner)
+            .and_then(|()| asof::expand(inner))
+            .map_err(|message| SqlError::new(view, message))?;
         Ok(statement)
     }
 

@@ -7,7 +7,7 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::{Session, SqlError};
+use super::{Session, SqlError, panes};
 use crate::content::Order;
 use crate::functions::now;
 use crate::table::{Emit, TableDef, ViewDef};
@@ -106,7 +106,8 @@ fn unknown_relation(view: &ViewDef, name: &str, names: &BTreeSet<&str>) -> SqlEr
 
 fn plan_view(session: &Session, view: &ViewDef) -> Result<PlannedView, SqlError> {
     let plan = session.plan(&view.name, &view.sql)?;
-    let optimized = session.optimize(&view.name, &plan)?;
+    let wrong = |error| SqlError::from_datafusion(&view.name, &error);
+    let optimized = session.optimize(&view.name, &panes::share(plan.clone()).map_err(wrong)?)?;
     let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
     let mut seen = BTreeSet::new();
     if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {
@@ -117,11 +118,8 @@ fn plan_view(session: &Session, view: &ViewDef) -> Result<PlannedView, SqlError>
         Emit::Changes => None,
         Emit::Final => Some(window_end(view, &schema)?),
     };
-    session
-        .register(&view.name, schema.clone())
-        .map_err(|error| SqlError::from_datafusion(&view.name, &error))?;
-    let reads_clock =
-        now::reads_clock(&plan).map_err(|error| SqlError::from_datafusion(&view.name, &error))?;
+    session.register(&view.name, schema.clone()).map_err(wrong)?;
+    let reads_clock = now::reads_clock(&plan).map_err(wrong)?;
     let described = format!("{:?}\n{}", view.emit, optimized.display_indent_schema());
     Ok(PlannedView {
         order: order_of(&plan),
@@ -139,9 +137,8 @@ fn window_end(view: &ViewDef, schema: &SchemaRef) -> Result<usize, SqlError> {
     let found = schema.index_of("window_end").ok();
     let is_time = |i: &usize| matches!(schema.field(*i).data_type(), DataType::Timestamp(_, _));
     found.filter(is_time).ok_or_else(|| {
-        SqlError::new(&view.name, "`emit: final` needs to know when a row's window ends").hint(
-            "read from tumble(table, time column, size) and keep `window_end` among the columns",
-        )
+        SqlError::new(&view.name, "`emit: final` needs to know when a row's window ends")
+            .hint("read from tumble, hop or session and keep `window_end` among the columns")
     })
 }
 

@@ -19,6 +19,17 @@ struct Part<'a> {
     rows: Range<usize>,
 }
 
+impl Part<'_> {
+    fn first_not_before(&self, row: &[u8]) -> usize {
+        let (mut low, mut high) = (self.rows.start, self.rows.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.run.row(middle) < row { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+}
+
 impl<'a> Group<'a> {
     /// Adds what `run` has of this key.
     pub(crate) fn add(&mut self, run: &'a Run, hash: u64, key: &[u8]) {
@@ -36,17 +47,30 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// The rows that do not come before `row`.
+    pub(crate) fn since(&self, row: &[u8]) -> Self {
+        self.cut(row, |rows, at| at..rows.end)
+    }
+
+    /// The rows that come before `row`.
+    pub(crate) fn until(&self, row: &[u8]) -> Self {
+        self.cut(row, |rows, at| rows.start..at)
+    }
+
+    fn cut(&self, row: &[u8], keep: impl Fn(&Range<usize>, usize) -> Range<usize>) -> Self {
+        let parts = self.parts.iter().map(|part| {
+            let at = part.first_not_before(row);
+            Part { run: part.run, rows: keep(&part.rows, at) }
+        });
+        Self { parts: parts.collect() }
+    }
+
     /// How often `row` is there.
     pub(crate) fn weight(&self, row: &[u8]) -> i64 {
         let weights = self.parts.iter().map(|part| {
-            let (run, rows) = (part.run, &part.rows);
-            let (mut low, mut high) = (rows.start, rows.end);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                if run.row(middle) < row { low = middle + 1 } else { high = middle }
-            }
-            let found = low < rows.end && run.row(low) == row;
-            if found { run.weight(low) } else { 0 }
+            let at = part.first_not_before(row);
+            let found = at < part.rows.end && part.run.row(at) == row;
+            if found { part.run.weight(at) } else { 0 }
         });
         weights.sum()
     }

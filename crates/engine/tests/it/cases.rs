@@ -54,6 +54,31 @@ cases! {
     ordered: "SELECT k, g FROM t ORDER BY g DESC, k";
     tumble: "SELECT window_start, window_end, count(*) AS c, sum(v) AS s FROM tumble(t, ts, INTERVAL '1 minute') GROUP BY window_start, window_end";
     tumble_text: "SELECT w.window_start, w.g, max(w.n) AS m FROM tumble(t, ts, '2m') AS w GROUP BY w.window_start, w.g";
+    hop: "SELECT window_start, window_end, g, count(*) AS c, sum(n) AS s, min(v) AS mi, max(g) AS ma FROM hop(t, ts, INTERVAL '1 minute', INTERVAL '3 minutes') GROUP BY window_start, window_end, g";
+    hop_shared: "SELECT window_start, k % 2 AS odd, count(n) FILTER (WHERE k > 2) AS c, sum(CAST(k AS DECIMAL(10, 2))) AS d, sum(n) AS s FROM hop(t, ts, '1m', '5m') WHERE n <> 3 GROUP BY window_start, k % 2 HAVING count(*) > 1";
+    hop_shared_filtered: "SELECT h.window_end, max(h.n) - min(h.n) AS m FROM hop(t, ts, '40s', '60s') h WHERE h.window_end > TIMESTAMP '1970-01-01 00:03:00' GROUP BY h.window_end";
+    hop_of_matched: "SELECT h.window_end, count(*) AS c FROM hop(t, ts, '1m', '2m') h WHERE EXISTS (SELECT 1 FROM u WHERE u.k = h.k) GROUP BY h.window_end";
+    hop_not_shared: "SELECT window_start, avg(v) AS a, sum(v) AS s, count(DISTINCT k) AS c FROM hop(t, ts, '1m', '3m') GROUP BY window_start";
+    hop_rows: "SELECT * FROM hop(t, ts, '1m', '2m')";
+    hop_uneven: "SELECT h.window_start, h.window_end, count(*) AS c, max(h.n) AS m FROM hop(t, t.ts, '40s', '70s') AS h GROUP BY h.window_start, h.window_end";
+    hop_with_gaps: "SELECT k, window_start, window_end FROM hop(t, ts, '100s', INTERVAL '30' SECOND)";
+    hop_of_hop: "SELECT window_end, max(c) AS m FROM (SELECT g, window_end, count(*) AS c FROM hop(t, ts, '2m', '6m') GROUP BY g, window_end) GROUP BY window_end";
+    hop_join: "SELECT a.window_end, count(*) AS c FROM hop(t, ts, '2m', '4m') a JOIN tumble(u, ts, '2m') b ON a.window_end = b.window_end AND a.k = b.k GROUP BY a.window_end";
+    session: "SELECT k, window_start, window_end, count(*) AS c, sum(n) AS s FROM session(t, ts, INTERVAL '20 seconds', k) GROUP BY k, window_start, window_end";
+    session_bounds: "SELECT DISTINCT g, window_end FROM session(t, ts, '30s', g)";
+    session_starts: "SELECT window_start, k, n FROM session(t, ts, '20s', k) WHERE n > 0";
+    session_functions: "SELECT k, session_end(ts, INTERVAL '1 minute') OVER (PARTITION BY k ORDER BY ts) AS e, session_start(ts, INTERVAL '2 minutes') OVER (PARTITION BY k, g ORDER BY ts) AS s FROM t";
+    session_of_missing: "SELECT k, at, session_start(at, INTERVAL '1 minute') OVER (PARTITION BY k ORDER BY at) AS s FROM (SELECT k, CASE WHEN n > 0 THEN ts END AS at FROM t)";
+    session_of_two_keys: "SELECT * FROM session(t, ts, '1m', k, t.g) AS s";
+    session_of_all: "SELECT window_start, window_end, count(*) AS c FROM session(t, ts, '10s') GROUP BY window_start, window_end";
+    hop_without_times: "WITH w AS (SELECT *, CASE WHEN k > 2 THEN ts END AS at FROM t) SELECT * FROM hop(w, at, '1m', '2m')";
+    session_without_times: "WITH w AS (SELECT *, CASE WHEN k > 2 THEN ts END AS at FROM t) SELECT * FROM session(w, at, '1m', g)";
+    asof: "SELECT t.k, t.ts, u.n, u.ts AS at FROM t ASOF JOIN u MATCH_CONDITION (t.ts >= u.ts) ON t.k = u.k";
+    asof_every_column: "SELECT t.g AS tg, t.ts AS tts, u.* FROM t ASOF JOIN u MATCH_CONDITION (u.ts > t.ts) ON u.g = t.g AND t.k = u.k";
+    asof_without_key: "SELECT count(*) AS c, sum(v.n) AS s FROM (SELECT * FROM t WHERE k < 3) AS s ASOF JOIN u AS v MATCH_CONDITION (s.n <= v.n)";
+    asof_strict: "SELECT t.n, u.n AS un, u.v FROM t ASOF JOIN u MATCH_CONDITION (t.n > u.n) ON t.g = u.g";
+    series: "SELECT value FROM generate_series(1, 4)";
+    join_with_series: "SELECT t.n, s.value FROM t JOIN range(0, 3) AS s(value) ON t.k = s.value";
     case_and_cast: "SELECT CASE WHEN n > 0 THEN 'up' WHEN n < 0 THEN 'down' END AS way, CAST(k AS TEXT) AS text FROM t";
     with_clause: "WITH a AS (SELECT k, n FROM t WHERE n > 0), b AS (SELECT k, count(*) AS c FROM a GROUP BY k) SELECT a.n, b.c FROM a JOIN b ON a.k = b.k";
     constant: "SELECT 1 AS one, 'x' AS x";
@@ -93,6 +118,9 @@ cases! {
     distinct_on: "SELECT DISTINCT ON (g) g, k, n FROM t ORDER BY g, n DESC";
     recursive: "WITH RECURSIVE r AS (SELECT max(k) AS x FROM t UNION ALL SELECT x - 1 FROM r WHERE x > 0) SELECT x FROM r";
     unnest: "SELECT k, unnest([n, k]) AS e FROM t";
+    unnest_of_aggregate: "SELECT g, unnest(ns) AS n FROM (SELECT g, array_agg(n) AS ns FROM t WHERE n > 0 GROUP BY g)";
+    unnest_of_different_lengths: "SELECT k, unnest(CASE WHEN k < 2 THEN [k] WHEN k < 4 THEN range(0, k) WHEN k < 5 THEN [] END) AS e FROM t";
+    unnest_of_two: "SELECT k, unnest([n, k]) AS a, unnest([k]) AS b FROM t";
     top_rows_of_groups: "SELECT * FROM (SELECT k, g, n, row_number() OVER (PARTITION BY g ORDER BY n DESC, k) AS r FROM t) WHERE r <= 2";
     last_row_of_groups: "SELECT k, n FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC) AS r FROM t) WHERE r = 1";
     row_number_and_first_rows: "SELECT a.k, b.r FROM (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) a JOIN (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) b ON a.k = b.k WHERE a.r < 3";
@@ -129,6 +157,21 @@ fn closed_windows_of_two_tables() {
     let sql = "SELECT a.window_end, count(*) AS c FROM tumble(t, ts, '1m') a \
                JOIN tumble(u, ts, '1m') b ON a.window_end = b.window_end GROUP BY a.window_end";
     check_with(Setting::FINAL, sql, &[]);
+}
+
+#[test]
+fn closed_windows_that_overlap() {
+    let sql = "SELECT window_start, window_end, g, count(*) AS c, sum(n) AS s \
+               FROM hop(t, ts, '20s', '50s') GROUP BY window_start, window_end, g";
+    check_with(Setting::FINAL, sql, &[]);
+}
+
+#[test]
+fn closed_sessions() {
+    let sql = "SELECT k, window_start, window_end, count(*) AS c, sum(n) AS s \
+               FROM session(t, ts, '10s', k) GROUP BY k, window_start, window_end";
+    check_with(Setting::FINAL, sql, &[]);
+    check_with(Setting::FINAL, "SELECT * FROM session(t, ts, '1m', g)", &[]);
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod help;
 mod kill;
 mod live;
 mod memory;
+mod nexmark;

@@ -4,6 +4,7 @@ mod aggregate;
 mod join;
 mod order;
 mod recompute;
+mod unnest;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -112,14 +113,16 @@ impl Compiler {
     }
 
     fn incremental(&mut self, plan: &LogicalPlan) -> Result<Result<usize, Reason>> {
-        if !reads_tables(plan)? {
+        if !self.reads_tables(plan)? {
             return Ok(Err("it is a constant".to_owned()));
         }
         if let Some(reason) = self.unfit(plan)? {
             return Ok(Err(reason));
         }
         match plan {
-            LogicalPlan::TableScan(scan) => self.scan(scan).map(Ok),
+            LogicalPlan::TableScan(scan) => {
+                Ok(self.scan(scan)?.ok_or_else(|| "it is a constant".to_owned()))
+            }
             LogicalPlan::SubqueryAlias(alias) => self.compile(&alias.input).map(Ok),
             LogicalPlan::Projection(projection) => {
                 // A projection right above a filter becomes one operator with it.
@@ -137,6 +140,7 @@ impl Compiler {
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, plan),
             LogicalPlan::Join(join) => self.join(join, plan),
             LogicalPlan::Window(window) => self.window(window, plan, None),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest, plan),
             LogicalPlan::Union(union) => {
                 let inputs =
                     union.inputs.iter().map(|input| self.compile(input)).collect::<Result<_>>()?;
@@ -184,13 +188,14 @@ impl Compiler {
         Ok(reason)
     }
 
-    fn scan(&mut self, scan: &TableScan) -> Result<usize> {
-        let relation = self.relations[scan.table_name.table()];
-        let Some(projection) = &scan.projection else { return Ok(relation) };
+    /// `None` if it is not of a table or view.
+    fn scan(&mut self, scan: &TableScan) -> Result<Option<usize>> {
+        let Some(&relation) = self.relations.get(scan.table_name.table()) else { return Ok(None) };
+        let Some(projection) = &scan.projection else { return Ok(Some(relation)) };
         let schema = Arc::new(self.nodes[relation].schema.project(projection)?);
         if projection.len() == self.nodes[relation].schema.fields().len() && projection.is_sorted()
         {
-            return Ok(relation);
+            return Ok(Some(relation));
         }
         let columns = projection
             .iter()
@@ -199,7 +204,25 @@ impl Compiler {
         let columns: Vec<_> = columns.collect();
         let detail =
             schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
-        self.add_map(relation, None, Some(columns), schema, detail)
+        self.add_map(relation, None, Some(columns), schema, detail).map(Some)
+    }
+
+    /// Whether rows of any table or view reach the plan, be it in a subquery. Those of table
+    /// functions such as `generate_series` never change.
+    fn reads_tables(&self, plan: &LogicalPlan) -> Result<bool> {
+        let is_read = |node: &LogicalPlan| match node {
+            LogicalPlan::TableScan(scan) => self.relations.contains_key(scan.table_name.table()),
+            _ => false,
+        };
+        plan.exists(|node| {
+            let mut found = is_read(node);
+            node.apply_subqueries(|subquery| {
+                found |= subquery.exists(|node| Ok(is_read(node)))?;
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+            Ok(found)
+        })
+        .map_err(failed)
     }
 
     fn map(
@@ -379,19 +402,6 @@ impl Compiler {
     }
 }
 
-/// Whether any table's rows reach the plan, be it in a subquery.
-fn reads_tables(plan: &LogicalPlan) -> Result<bool> {
-    plan.exists(|node| {
-        let mut found = matches!(node, LogicalPlan::TableScan(_));
-        node.apply_subqueries(|subquery| {
-            found |= subquery.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(_))))?;
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(found)
-    })
-    .map_err(failed)
-}
-
 /// The key columns after a projection, if it lets all of them through.
 fn mapped_key(key: &[usize], columns: Option<&[Arc<dyn PhysicalExpr>]>) -> Option<Vec<usize>> {
     let Some(columns) = columns else { return Some(key.to_vec()) };
@@ -411,7 +421,6 @@ fn arrow_schema(plan: &LogicalPlan) -> SchemaRef {
 fn what(plan: &LogicalPlan) -> &'static str {
     match plan {
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
-        LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => "a constant",
         LogicalPlan::Distinct(_) => "DISTINCT ON",
         LogicalPlan::Subquery(_) => "a subquery",

@@ -13,7 +13,8 @@ use syncline_change::Result;
 use super::super::detail::{list, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
-use crate::operators::{Arrangement, Operator, ROWS_MAX, SortTerm, Top, TopAppended};
+use crate::functions::session::{Bound, gap_in};
+use crate::operators::{Arrangement, Operator, ROWS_MAX, Session, SortTerm, Top, TopAppended};
 
 impl Compiler {
     /// LIMIT over rows whose order stands further down, below projections.
@@ -120,6 +121,9 @@ impl Compiler {
         {
             return self.row_number(window, call, plan, first).map(Ok);
         }
+        if let Some(node) = self.session(window, &calls, plan)? {
+            return Ok(Ok(node));
+        }
         // What all functions have in common to partition by tells groups apart for all of them.
         let mut common = calls[0].params.partition_by.clone();
         common.retain(|expr| calls.iter().all(|call| call.params.partition_by.contains(expr)));
@@ -135,6 +139,56 @@ impl Compiler {
         let computed: Vec<Expr> = computed.cloned().collect();
         let reason = "window functions are computed anew for each partition that changes";
         self.regroup(plan, &window.input, &common, &computed, reason.to_owned()).map(Ok)
+    }
+
+    /// The bounds of sessions; `None` for other functions, and where they are not asked for in the
+    /// order of time.
+    fn session(
+        &mut self,
+        window: &WindowPlan,
+        calls: &[WindowFunction],
+        plan: &LogicalPlan,
+    ) -> Result<Option<usize>> {
+        let bounds: Option<Vec<Bound>> =
+            calls.iter().map(|call| Bound::of_function(call.fun.name())).collect();
+        let (Some(shows), params) = (bounds, &calls[0].params) else { return Ok(None) };
+        let input_schema = window.input.schema();
+        let order = self.terms(&params.order_by, input_schema)?;
+        let ([time, gap], [by], [term]) =
+            (params.args.as_slice(), params.order_by.as_slice(), order.as_slice())
+        else {
+            return Ok(None);
+        };
+        let is_same = |call: &WindowFunction| {
+            let other = &call.params;
+            other.args == params.args
+                && other.order_by == params.order_by
+                && other.partition_by == params.partition_by
+                && other.filter.is_none()
+        };
+        if !calls.iter().all(is_same) || by.expr != *time || !by.asc {
+            return Ok(None);
+        }
+        let (DataType::Timestamp(unit, _), Expr::Literal(gap, _)) = (&term.data_type, gap) else {
+            return Ok(None);
+        };
+        let ScalarValue::IntervalMonthDayNano(Some(gap)) = gap else { return Ok(None) };
+        let Some(gap) = gap_in(*gap, *unit) else { return Ok(None) };
+        let time_type = term.data_type.clone();
+        let keys = self.keys(&params.partition_by, input_schema)?;
+        let input = self.compile(&window.input)?;
+        let key = self.nodes[input].key.clone();
+        let input = self.arrange(input, Arrangement { order, ..Arrangement::by(keys) })?;
+        let by = match params.partition_by.as_slice() {
+            [] => String::new(),
+            keys => format!(" BY {}", list(keys)),
+        };
+        let (schema, detail) = (arrow_schema(plan), format!("{}{by}", list(&params.args)));
+        let name = format!("session ({detail})");
+        let work = Session { gap, shows, time_type, schema: schema.clone(), name };
+        let node = self.operator("session", detail, Box::new(work), vec![input], schema);
+        self.nodes[node].key = key;
+        Ok(Some(node))
     }
 
     fn row_number(

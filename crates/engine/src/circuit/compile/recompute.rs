@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use syncline_change::Result;
 
 use super::super::detail::plain;
-use super::{Compiler, Reason, arrow_schema, reads_tables};
+use super::{Compiler, Reason, arrow_schema};
 use crate::batch::{empty_table, failed};
 use crate::operators::{Arrangement, Recompute, Regroup};
 
@@ -20,7 +20,7 @@ impl Compiler {
     pub(super) fn recompute(&mut self, plan: &LogicalPlan, reason: Reason) -> Result<usize> {
         let (mut inputs, mut tables, mut children) = (Vec::new(), Vec::new(), Vec::new());
         // The parts of a recursion mean nothing alone, and those of a constant change nothing.
-        let whole = matches!(plan, LogicalPlan::RecursiveQuery(_)) || !reads_tables(plan)?;
+        let whole = matches!(plan, LogicalPlan::RecursiveQuery(_)) || !self.reads_tables(plan)?;
         for child in if whole { vec![] } else { plan.inputs() } {
             let input = self.compile(child)?;
             let schema = arrow_schema(child);

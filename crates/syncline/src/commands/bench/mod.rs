@@ -62,13 +62,14 @@ pub(super) fn bench(command: cli::Bench) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn chosen(names: &[String]) -> Result<Vec<(&'static str, &'static str)>, Error> {
+fn chosen(names: &[String]) -> Result<Vec<queries::Query>, Error> {
     if names.is_empty() {
-        return Ok(queries::QUERIES.to_vec());
+        return Ok(queries::NEXMARK.to_vec());
     }
+    let all = || queries::NEXMARK.iter().chain(&queries::SMALL);
     let find = |name: &String| {
-        queries::QUERIES.iter().find(|(have, _)| have == name).copied().ok_or_else(|| {
-            let known: Vec<&str> = queries::QUERIES.iter().map(|(name, _)| *name).collect();
+        all().find(|(have, _)| have == name).copied().ok_or_else(|| {
+            let known: Vec<&str> = all().map(|(name, _)| *name).collect();
             Error::config(format!("there is no query `{name}`"))
                 .hint(format!("there are: {}", known.join(", ")))
         })

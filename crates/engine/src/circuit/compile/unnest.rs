@@ -1,0 +1,43 @@
+//! `unnest` of a list.
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{LogicalPlan, Unnest as UnnestPlan};
+use syncline_change::Result;
+
+use super::{Compiler, Reason, arrow_schema};
+use crate::operators::Unnest;
+
+impl Compiler {
+    pub(super) fn unnest(
+        &mut self,
+        unnest: &UnnestPlan,
+        plan: &LogicalPlan,
+    ) -> Result<Result<usize, Reason>> {
+        let lists = unnest.list_type_columns.as_slice();
+        let ([(list, element)], []) = (lists, unnest.struct_type_columns.as_slice()) else {
+            return Ok(Err("unnest of several lists, or of a struct".to_owned()));
+        };
+        if element.depth != 1 {
+            return Ok(Err("unnest of lists in lists".to_owned()));
+        }
+        let is_list = matches!(
+            unnest.input.schema().field(*list).data_type(),
+            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _)
+        );
+        if !is_list {
+            return Ok(Err("unnest of a view of a list".to_owned()));
+        }
+        let input = self.compile(&unnest.input)?;
+        let schema = arrow_schema(plan);
+        let work = Unnest {
+            list: *list,
+            columns: unnest.dependency_indices.clone(),
+            nulls: unnest.options.null_handling,
+            schema: schema.clone(),
+        };
+        let detail = unnest.input.schema().field(*list).name().clone();
+        let node = self.operator("unnest", detail, Box::new(work), vec![input], schema);
+        self.nodes[node].append_only = self.nodes[input].append_only;
+        Ok(Ok(node))
+    }
+}
