@@ -2,6 +2,7 @@
 # Build output goes to a cache folder outside of the clone, so that another clone is quick.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 BIN = $(CARGO_TARGET_DIR)/debug/syncline
+DEMO_BIN = $(CARGO_TARGET_DIR)/demo/syncline
 
 .PHONY: help demo test check bench soak web setup-web setup-test clean
 
@@ -10,8 +11,8 @@ help: ## Shows what can be made.
 
 demo: web ## Sets up what is needed and runs the demo: open the address that it prints.
 	@echo "building syncline (the first time takes about ten minutes on two cores; DataFusion is large)"
-	cargo build --workspace --bins
-	$(BIN) demo $(DEMO_ARGS)
+	cargo build --workspace --bins --profile demo
+	$(DEMO_BIN) demo $(DEMO_ARGS)
 
 test: setup-test web ## Sets up what is needed and runs every check and test.
 	cargo fmt --all --check
