@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayData, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray,
-    LargeBinaryArray, LargeStringArray, NullArray, OffsetSizeTrait, PrimitiveArray, StringArray,
-    downcast_primitive_array, make_array,
+    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, LargeBinaryArray,
+    LargeStringArray, NullArray, OffsetSizeTrait, StringArray, make_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::DataType;
@@ -226,7 +225,8 @@ impl Fixed<'_> {
             }
             return Ok(());
         }
-        let values = image(array)?;
+        let values = image(array, width)?;
+        let values = values.as_slice();
         match width {
             1 => self.write_each::<1>(values, nulls),
             2 => self.write_each::<2>(values, nulls),
@@ -249,15 +249,30 @@ impl Fixed<'_> {
     }
 }
 
-/// The values of a primitive array as they are in memory.
-fn image(array: &ArrayRef) -> Result<&[u8]> {
-    fn bytes<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>) -> &[u8] {
-        array.values().inner().as_slice()
+/// The values of an array of fixed width, as they are in memory.
+///
+/// # Errors
+/// `Bug` if the array has no values of that width.
+pub(crate) fn image(array: &ArrayRef, width: usize) -> Result<Buffer> {
+    let data = array.to_data();
+    let wrong = || Error::bug(format!("{} is not {width} bytes wide", array.data_type()));
+    let values = data.buffers().first().ok_or_else(wrong)?;
+    let (start, length) = (data.offset() * width, array.len() * width);
+    if array.data_type().primitive_width() != Some(width) || values.len() < start + length {
+        return Err(wrong());
     }
-    Ok(downcast_primitive_array! {
-        array => bytes(array),
-        other => return Err(Error::bug(format!("{other} has no fixed width")))
-    })
+    Ok(values.slice_with_length(start, length))
+}
+
+/// An array of fixed width of values as they are in memory.
+pub(crate) fn of_image(
+    data_type: &DataType,
+    values: Buffer,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
+    let width = data_type.primitive_width().unwrap_or(1);
+    let data = ArrayData::builder(data_type.clone()).len(values.len() / width);
+    Ok(make_array(data.add_buffer(values).nulls(nulls).build()?))
 }
 
 fn fixed(
@@ -272,8 +287,7 @@ fn fixed(
     }
     let mut values = MutableBuffer::with_capacity(rows.len() * width);
     rows.iter().for_each(|row| values.extend_from_slice(&row[at..at + width]));
-    let data = ArrayData::builder(data_type.clone()).len(rows.len());
-    Ok(make_array(data.add_buffer(values.into()).nulls(nulls).build()?))
+    of_image(data_type, values.into(), nulls)
 }
 
 fn variable(

@@ -17,6 +17,7 @@ mod spine;
 mod tests;
 
 pub(crate) use codec::{Encoded, KeyedCodec};
+pub(crate) use compact::{image, of_image};
 pub(crate) use group::Group;
 pub(crate) use memory::Memory;
 pub(crate) use run::{Run, RunBuilder};

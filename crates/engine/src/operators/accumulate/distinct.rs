@@ -1,7 +1,6 @@
 //! Which values of a group are there: what DISTINCT inside of an aggregate asks.
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, downcast_primitive};
-use arrow::datatypes::ArrowNativeType;
+use arrow::array::{Array, ArrayRef};
 use arrow::row::Rows;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -11,6 +10,7 @@ use syncline_change::row::{self, RowCodec};
 use super::super::negative;
 use super::super::partition::{PARTITIONS, Split, Workers};
 use super::any_null;
+use super::ordered_bits::OrderedBits;
 
 /// How often each value of each group is there.
 ///
@@ -58,7 +58,7 @@ impl Distinct {
             .filter(|&row| passes(row) && is_valid(row))
             .map(|row| row as u32)
             .collect();
-        let values = match small_values(arguments) {
+        let values = match small_values(arguments)? {
             Some(values) => Values::Small(values),
             None => Values::Large(self.codec.encode(arguments)?),
         };
@@ -182,31 +182,9 @@ impl Part {
 }
 
 /// The values of one column of at most 64 bits, equal where the column's values are.
-fn small_values(arguments: &[ArrayRef]) -> Option<Vec<u64>> {
-    let [column] = arguments else { return None };
-    fn bits<T: ArrowPrimitiveType>(column: &ArrayRef) -> Option<Vec<u64>> {
-        let values = column.as_primitive::<T>().values();
-        let bytes = values.inner().as_slice();
-        match size_of::<T::Native>() {
-            // As many bytes as the value has, whatever it is: an exact image.
-            1 | 2 | 4 | 8 => {
-                let image = |value: &[u8]| {
-                    let mut image = [0; 8];
-                    image[..value.len()].copy_from_slice(value);
-                    u64::from_le_bytes(image)
-                };
-                Some(bytes.chunks_exact(T::Native::get_byte_width()).map(image).collect())
-            }
-            _ => None,
-        }
-    }
-    macro_rules! bits_of {
-        ($t:ty) => {
-            bits::<$t>(column)
-        };
-    }
-    downcast_primitive! {
-        column.data_type() => (bits_of),
-        _ => None
-    }
+fn small_values(arguments: &[ArrayRef]) -> Result<Option<Vec<u64>>> {
+    let [column] = arguments else { return Ok(None) };
+    let Some(bits) = OrderedBits::new(column.data_type()) else { return Ok(None) };
+    let rows: Vec<u32> = (0..column.len() as u32).collect();
+    bits.of_rows(column, &rows).map(Some)
 }

@@ -1,19 +1,16 @@
 //! `min` and `max`.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, PrimitiveArray, UInt32Array,
-    downcast_primitive, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema};
 use syncline_change::row::RowCodec;
 use syncline_change::{Error, Result};
 
 use super::super::negative;
+use super::ordered_bits::OrderedBits;
 use super::{Accumulate, Update, change_count};
 
 /// `min` or `max` of a type. Where rows can be taken away every value is kept, in order; otherwise
@@ -22,123 +19,76 @@ use super::{Accumulate, Update, change_count};
 /// # Errors
 /// `Unsupported` if the type has no order.
 pub(crate) fn extreme(of: &DataType, max: bool, append_only: bool) -> Result<Box<dyn Accumulate>> {
-    macro_rules! of_primitives {
-        ($t:ty) => {
-            match append_only {
-                true => Box::new(Best::<$t> { max, best: vec![], data_type: of.clone() }) as _,
-                false => {
-                    Box::new(Ordered::<$t> { max, groups: vec![], data_type: of.clone() }) as _
-                }
-            }
-        };
-    }
     if of.is_nested() || matches!(of, DataType::Interval(_)) {
         return Err(Error::unsupported("min or max of this type"));
     }
-    let bytes = || -> Result<Box<dyn Accumulate>> {
-        let codec = RowCodec::new(Arc::new(Schema::new(vec![Field::new("v", of.clone(), true)])))?;
-        Ok(Box::new(Encoded { max, append_only, codec, groups: Vec::new() }))
-    };
-    Ok(downcast_primitive! {
-        of => (of_primitives),
-        _ => bytes()?
+    Ok(match OrderedBits::new(of) {
+        Some(bits) if append_only => Box::new(Best { max, bits, groups: Vec::new() }),
+        Some(bits) => Box::new(Ordered { max, bits, groups: Vec::new() }),
+        None => {
+            let schema = Schema::new(vec![Field::new("value", of.clone(), true)]);
+            let codec = RowCodec::new(Arc::new(schema))?;
+            Box::new(Encoded { max, append_only, codec, groups: Vec::new() })
+        }
     })
 }
 
 /// The best value of each group so far: rows only ever come.
-struct Best<T: ArrowPrimitiveType> {
+struct Best {
     max: bool,
-    best: Vec<Option<T::Native>>,
-    data_type: DataType,
+    bits: OrderedBits,
+    groups: Vec<Option<u64>>,
 }
 
-impl<T: ArrowPrimitiveType> Accumulate for Best<T>
-where
-    T::Native: ArrowNativeTypeOp,
-{
+impl Accumulate for Best {
     fn grow(&mut self, groups: usize) {
-        self.best.resize(groups, None);
+        self.groups.resize(groups, None);
     }
 
     fn update(&mut self, rows: &Update<'_>) -> Result<()> {
-        let column = rows.arguments[0].as_primitive::<T>();
-        let (values, max) = (column.values(), self.max);
-        rows.each(column.nulls(), |row, group, _| {
-            let (value, best) = (values[row], &mut self.best[group]);
-            let is_better =
-                best.is_none_or(|best| if max { value.is_gt(best) } else { value.is_lt(best) });
-            if is_better {
+        let max = self.max;
+        each_value(&self.bits, rows, |value, group, _| {
+            let best = &mut self.groups[group];
+            if best.is_none_or(|best| if max { value > best } else { value < best }) {
                 *best = Some(value);
             }
-        });
-        Ok(())
+        })
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let best = groups.iter().map(|&group| self.best[group as usize]);
-        let best: PrimitiveArray<T> = best.collect();
-        Ok(Arc::new(best.with_data_type(self.data_type.clone())))
+        self.bits.array(groups.iter().map(|&group| self.groups[group as usize]))
     }
 
     fn reset(&mut self, group: u32) {
-        self.best[group as usize] = None;
+        self.groups[group as usize] = None;
     }
 
     fn bytes(&self) -> usize {
-        self.best.capacity() * size_of::<Option<T::Native>>()
+        self.groups.capacity() * size_of::<Option<u64>>()
     }
 }
 
 /// Every value of each group, in order.
-struct Ordered<T: ArrowPrimitiveType> {
+struct Ordered {
     max: bool,
-    groups: Vec<BTreeMap<Total<T::Native>, i64>>,
-    data_type: DataType,
+    bits: OrderedBits,
+    groups: Vec<BTreeMap<u64, i64>>,
 }
 
-/// A value in the total order, which floats have too.
-#[derive(Clone, Copy)]
-struct Total<N>(N);
-
-impl<N: ArrowNativeTypeOp> PartialEq for Total<N> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<N: ArrowNativeTypeOp> Eq for Total<N> {}
-
-impl<N: ArrowNativeTypeOp> PartialOrd for Total<N> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<N: ArrowNativeTypeOp> Ord for Total<N> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.compare(other.0)
-    }
-}
-
-impl<T: ArrowPrimitiveType> Accumulate for Ordered<T>
-where
-    T::Native: ArrowNativeTypeOp,
-{
+impl Accumulate for Ordered {
     fn grow(&mut self, groups: usize) {
         self.groups.resize_with(groups, BTreeMap::new);
     }
 
     fn update(&mut self, rows: &Update<'_>) -> Result<()> {
-        let column = rows.arguments[0].as_primitive::<T>();
-        let values = column.values();
-        rows.each(column.nulls(), |row, group, weight| {
+        each_value(&self.bits, rows, |value, group, weight| {
             let counts = &mut self.groups[group];
-            let count = counts.entry(Total(values[row])).or_insert(0);
+            let count = counts.entry(value).or_insert(0);
             *count += weight;
             if *count == 0 {
-                counts.remove(&Total(values[row]));
+                counts.remove(&value);
             }
-        });
+        })?;
         // Only the ends can become a result, and looking at all would cost more than the update.
         check_ends(rows, |group| {
             let counts = &self.groups[group];
@@ -147,13 +97,11 @@ where
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let best = groups.iter().map(|&group| {
+        self.bits.array(groups.iter().map(|&group| {
             let counts = &self.groups[group as usize];
             let end = if self.max { counts.last_key_value() } else { counts.first_key_value() };
-            end.map(|(value, _)| value.0)
-        });
-        let best: PrimitiveArray<T> = best.collect();
-        Ok(Arc::new(best.with_data_type(self.data_type.clone())))
+            end.map(|(&value, _)| value)
+        }))
     }
 
     fn reset(&mut self, group: u32) {
@@ -162,9 +110,26 @@ where
 
     fn bytes(&self) -> usize {
         let entries: usize = self.groups.iter().map(BTreeMap::len).sum();
-        self.groups.capacity() * size_of::<BTreeMap<u8, u8>>()
-            + entries * size_of::<(T::Native, i64)>() * 4 / 3
+        self.groups.capacity() * size_of::<BTreeMap<u64, i64>>()
+            + entries * size_of::<(u64, i64)>() * 4 / 3
     }
+}
+
+/// Calls `take` with value, group and weight of each row whose value is not NULL.
+fn each_value(
+    bits: &OrderedBits,
+    rows: &Update<'_>,
+    mut take: impl FnMut(u64, usize, i64),
+) -> Result<()> {
+    let values = bits.of_rows(&rows.arguments[0], rows.rows)?;
+    let nulls = rows.arguments[0].logical_nulls().filter(|nulls| nulls.null_count() > 0);
+    for ((&row, &group), value) in rows.rows.iter().zip(rows.groups).zip(values) {
+        let row = row as usize;
+        if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+            take(value, group as usize, rows.weights.map_or(1, |weights| weights[row]));
+        }
+    }
+    Ok(())
 }
 
 /// Values of types that are not primitive, as encoded rows.

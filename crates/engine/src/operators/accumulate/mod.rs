@@ -2,6 +2,7 @@
 
 mod distinct;
 mod extreme;
+mod ordered_bits;
 mod sum;
 
 use std::collections::BTreeMap;
