@@ -4,8 +4,10 @@ pub(crate) mod aggregates;
 mod dyadic;
 mod exact_sum;
 pub(crate) mod floats;
+pub(crate) mod math;
 pub(crate) mod moments;
 pub(crate) mod now;
+pub(crate) mod reviewed;
 pub(crate) mod terms;
 
 #[cfg(test)]
