@@ -2,6 +2,7 @@
 
 mod error;
 mod order;
+mod recorded;
 mod views;
 mod windows;
 
