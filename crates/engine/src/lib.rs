@@ -40,6 +40,9 @@
 //! In reading order: [`table`] (what is asked for), `sql` (to plans), `circuit` (to operators),
 //! `operators`, `state` (what they remember), [`content`] (what a view holds), `batch` (the second opinion).
 
+#![warn(clippy::iter_over_hash_type)]
+
+
 pub mod table;
 
 mod functions;
