@@ -42,6 +42,9 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+// The rig of the integration tests, which a test inside of the crate runs too, knows it by name.
+#[cfg(test)]
+extern crate self as syncline_engine;
 
 pub mod table;
 

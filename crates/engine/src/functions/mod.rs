@@ -11,4 +11,6 @@ pub(crate) mod reviewed;
 pub(crate) mod terms;
 
 #[cfg(test)]
+pub(crate) mod planted;
+#[cfg(test)]
 mod test_queries;

@@ -48,6 +48,8 @@ impl Session {
         for function in now::clock_functions().into_iter().chain(math::pinned_functions()) {
             context.register_udf(function);
         }
+        #[cfg(test)]
+        crate::functions::planted::register(&context);
         Self { context, tables: RwLock::default() }
     }
 
