@@ -46,6 +46,7 @@ impl Content {
     }
 
     /// Bytes that the rows take in memory, roughly.
+    #[allow(clippy::disallowed_methods, reason = "a sum has no order")]
     pub fn bytes(&self) -> usize {
         let row = size_of::<(Box<[u8]>, i64)>() + 1;
         self.rows.capacity() * row + self.rows.keys().map(|row| row.len()).sum::<usize>()
@@ -101,6 +102,7 @@ impl Content {
     }
 
     /// The first `limit` rows in order (or more, where that is as cheap).
+    #[allow(clippy::disallowed_methods, reason = "sorted before anyone sees them")]
     fn sorted(&self, limit: usize) -> Result<RecordBatch> {
         let mut rows: Vec<(&[u8], i64)> = self.rows.iter().map(|(row, &n)| (&**row, n)).collect();
         if self.order.is_empty() && limit < rows.len() {

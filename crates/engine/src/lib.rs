@@ -40,6 +40,12 @@
 //! In reading order: [`table`] (what is asked for), `sql` (to plans), `circuit` (to operators),
 //! `operators`, `state` (what they remember), [`content`] (what a view holds), `batch` (the second opinion).
 
+#![warn(clippy::iter_over_hash_type)]
+
+// The rig of the integration tests, which a test inside of the crate runs too, knows it by name.
+#[cfg(test)]
+extern crate self as syncline_engine;
+
 pub mod table;
 
 mod functions;

@@ -158,6 +158,7 @@ impl DataDir {
 }
 
 impl Lock {
+    #[allow(clippy::disallowed_methods, reason = "when the lock was taken, for those who find it")]
     fn take(dir: &Path) -> Result<Self> {
         let path = lock_path(dir);
         let mut file = OpenOptions::new()

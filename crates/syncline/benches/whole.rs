@@ -3,7 +3,12 @@
 //!
 //! Every figure is measured in this one run, so ratios hold though machines differ.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool, not a part of the product")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a tool, not a part of the product"
+)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -67,8 +67,9 @@ pub struct ViewInfo {
     pub order: Order,
     /// Changes when what the SQL means changes, for this version of the engine.
     pub fingerprint: String,
-    /// Whether it depends on something that is recorded rather than in the rows: the time.
-    pub is_recorded: bool,
+    /// Of each column, whether it depends on something that is recorded rather than in the rows: the
+    /// time, or when a window was closed.
+    pub recorded: Vec<bool>,
     /// Tables that it depends on, by number.
     pub tables: Vec<usize>,
 }
@@ -361,7 +362,7 @@ fn info(view: PlannedView, node: &Node) -> ViewInfo {
         key: node.key.clone(),
         order: view.order,
         fingerprint: view.fingerprint,
-        is_recorded: view.reads_clock,
+        recorded: view.recorded.shown(),
         tables: node.tables.iter().copied().collect(),
     }
 }

@@ -1,36 +1,40 @@
-//! DataFusion's `sum`, `avg`, `min` and `max` with results that do not depend on the order of rows.
+//! DataFusion's aggregates over floats with results that do not depend on the order of rows.
 //!
 //! For everything but floats DataFusion's own are kept: wrapping integer sums and extremes of totally
-//! ordered types have no order to depend on. Over floats, a sum is exact ([`ExactSum`]) and extremes
-//! follow the total order in which NaN is the greatest. The incremental operators use the same
-//! definitions, or batch and incremental answers could not be equal.
+//! ordered types have no order to depend on. Over floats, sums are exact, and so are the moments that
+//! variance, correlation and their kin are made of; extremes follow the total order in which NaN is
+//! the greatest. The incremental operators use the same definitions, or batch and incremental answers
+//! could not be equal.
 
 use std::hash::Hash;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
-use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
-use datafusion::functions_aggregate::{average, min_max, sum};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
-use super::exact_sum::ExactSum;
+use super::floats::{self, OfMoments, Sum};
+use super::moments::{Moments, Statistic};
 
-/// The four functions, to be registered over DataFusion's.
+/// The functions to be registered over DataFusion's.
 pub(crate) fn exact_aggregates() -> Vec<AggregateUDF> {
-    [
-        (Kind::Sum, sum::sum_udaf()),
-        (Kind::Avg, average::avg_udaf()),
-        (Kind::Min, min_max::min_udaf()),
-        (Kind::Max, min_max::max_udaf()),
-    ]
-    .into_iter()
-    .map(|(kind, plain)| AggregateUDF::from(Exact { kind, plain }))
-    .collect()
+    let replaced = all_default_aggregate_functions().into_iter().filter_map(|plain| {
+        let kind = match plain.name() {
+            "sum" => Kind::Sum,
+            "avg" => Kind::Avg,
+            "min" => Kind::Min,
+            "max" => Kind::Max,
+            name => Kind::Statistic(Statistic::named(name)?),
+        };
+        Some(AggregateUDF::from(Exact { kind, plain }))
+    });
+    replaced.collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +43,7 @@ enum Kind {
     Avg,
     Min,
     Max,
+    Statistic(Statistic),
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -77,25 +82,28 @@ impl AggregateUDFImpl for Exact {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let result = args.return_field.data_type().clone();
-        if !self.is_over_floats(&result) || args.is_distinct && !self.is_extreme() {
+        if !self.is_over_floats(&result) {
             return self.plain.accumulator(args);
         }
-        Ok(if self.is_extreme() {
-            Box::new(FloatExtreme { max: self.kind == Kind::Max, best: None, result })
-        } else {
-            Box::new(FloatSum { mean: self.kind == Kind::Avg, sum: ExactSum::default(), count: 0 })
+        let sum = |mean| floats::accumulator(Sum { mean, ..Sum::default() }, args.is_distinct);
+        Ok(match self.kind {
+            Kind::Sum => sum(false),
+            Kind::Avg => sum(true),
+            Kind::Min => Box::new(FloatExtreme { max: false, best: None, result }),
+            Kind::Max => Box::new(FloatExtreme { max: true, best: None, result }),
+            Kind::Statistic(statistic) => {
+                let state = OfMoments { statistic, moments: Moments::default() };
+                floats::accumulator(state, args.is_distinct)
+            }
         })
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let result = args.return_field.data_type();
-        if !self.is_over_floats(result) || self.is_extreme() || args.is_distinct {
+        if !self.is_over_floats(args.return_field.data_type()) || self.is_extreme() {
             return self.plain.state_fields(args);
         }
-        Ok(vec![
-            Arc::new(Field::new(format!("{}[sum]", args.name), DataType::Binary, true)),
-            Arc::new(Field::new(format!("{}[count]", args.name), DataType::Int64, true)),
-        ])
+        let name = format!("{}[state]", args.name);
+        Ok(vec![Arc::new(Field::new(name, DataType::Binary, true))])
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -134,73 +142,6 @@ impl Exact {
     fn is_extreme(&self) -> bool {
         matches!(self.kind, Kind::Min | Kind::Max)
     }
-}
-
-/// `sum` or `avg` of doubles.
-#[derive(Debug)]
-struct FloatSum {
-    mean: bool,
-    sum: ExactSum,
-    count: i64,
-}
-
-impl FloatSum {
-    fn add(&mut self, values: &[ArrayRef], weight: i64) {
-        let values = values[0].as_primitive::<Float64Type>();
-        for value in values.iter().flatten() {
-            self.sum.add(value, weight);
-            self.count += weight;
-        }
-    }
-}
-
-impl Accumulator for FloatSum {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, 1);
-        Ok(())
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, -1);
-        Ok(())
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        true
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Float64(float_result(&self.sum, self.count, self.mean)))
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![
-            ScalarValue::Binary(Some(self.sum.to_bytes())),
-            ScalarValue::Int64(Some(self.count)),
-        ])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let sums: &BinaryArray = states[0].as_binary();
-        let counts = states[1].as_primitive::<datafusion::arrow::datatypes::Int64Type>();
-        for (sum, count) in sums.iter().zip(counts) {
-            let sum = ExactSum::from_bytes(sum.unwrap_or_default())
-                .ok_or_else(|| exec_datafusion_err!("the state of a sum is damaged"))?;
-            self.sum.merge(&sum);
-            self.count += count.unwrap_or_default();
-        }
-        Ok(())
-    }
-}
-
-/// What `sum` (or with `mean`, `avg`) of `count` doubles is: NULL of none.
-pub(crate) fn float_result(sum: &ExactSum, count: i64, mean: bool) -> Option<f64> {
-    let divisor = if mean { count as f64 } else { 1.0 };
-    (count > 0).then(|| sum.value() / divisor)
 }
 
 /// `min` or `max` of floats in the total order: NaN is greater than every number.
@@ -252,5 +193,62 @@ impl Accumulator for FloatExtreme {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.update_batch(states)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::test_queries::{ours, pairs, plain};
+
+    /// On ordinary data DataFusion's own say the same, but for rounding; of few rows too.
+    #[test]
+    fn statistics_are_what_they_are_called() {
+        let names = [
+            "covar_samp",
+            "covar_pop",
+            "covar",
+            "corr",
+            "regr_slope",
+            "regr_intercept",
+            "regr_r2",
+            "regr_avgx",
+            "regr_avgy",
+            "regr_sxx",
+            "regr_syy",
+            "regr_sxy",
+        ];
+        let of_pairs = names.map(|name| format!("{name}(y, x) AS {name}"));
+        let names =
+            ["var", "var_samp", "var_pop", "var_population", "stddev", "stddev_samp", "stddev_pop"];
+        let of_one = names.map(|name| format!("{name}(x) AS {name}"));
+        let calls: Vec<String> = of_pairs.into_iter().chain(of_one).collect();
+        let rows = "(0, 0.1, 3.5), (0, 2.25, -1.0), (0, 7.3, 0.25), (0, 7.3, 11.0), (0, NULL, 4.0), \
+                    (1, 5.0, 6.0), (2, 5.0, 6.0), (2, 5.0, 7.5), (3, NULL, 1.0), (4, 2.0, NULL)";
+        let sql = format!(
+            "SELECT {} FROM (VALUES {rows}) AS t(g, x, y) GROUP BY g ORDER BY g",
+            calls.join(", ")
+        );
+        let (got, expect) = (ours(&sql), plain(&sql));
+        assert_eq!(got.num_rows(), 5);
+        for (i, (got, expect)) in pairs(&got, &expect).into_iter().enumerate() {
+            let near = match (got, expect) {
+                (Some(got), Some(expect)) => (got - expect).abs() <= 1e-12 * expect.abs().max(1.0),
+                (got, expect) => got == expect,
+            };
+            let (call, group) = (&calls[i / 5], i % 5);
+            assert!(near, "{call} of group {group}: {got:?} instead of {expect:?}");
+        }
+    }
+
+    #[test]
+    fn distinct_rows_count_once() {
+        let sql = "SELECT var(DISTINCT x) AS a, stddev_pop(DISTINCT x) AS b, sum(DISTINCT x) AS c, \
+                   covar_pop(DISTINCT x, y) AS d, avg(x) AS e FROM (VALUES (1.5, 1.0), (1.5, 1.0), \
+                   (2.5, 3.0), (NULL, 1.0)) AS t(x, y)";
+        let expect = "SELECT CAST(0.5 AS DOUBLE) AS a, CAST(0.5 AS DOUBLE) AS b, \
+                      CAST(4 AS DOUBLE) AS c, CAST(0.5 AS DOUBLE) AS d, \
+                      CAST(5.5 AS DOUBLE) / 3 AS e";
+        assert!(pairs(&ours(sql), &plain(expect)).iter().all(|(got, expect)| got == expect));
     }
 }

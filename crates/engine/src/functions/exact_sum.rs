@@ -3,9 +3,11 @@
 //! A superaccumulator (Kulisch; Neal, "Fast exact summation using small and large superaccumulators",
 //! 2015): the sum is kept as one big fixed-point integer in units of 2^-1074, the smallest double,
 //! so adding is exact and taking away is adding the negative. Only reading the sum rounds, once, to
-//! the nearest double, ties to even.
+//! the nearest double, ties to even. A sum of products is one in units of 2^-2148.
 
 use smallvec::SmallVec;
+
+use super::dyadic::Dyadic;
 
 /// Bits of the sum that one limb stands for; the rest of its `i64` is room for carries.
 const LIMB_BITS: usize = 32;
@@ -41,20 +43,44 @@ impl ExactSum {
             *count += weight;
             return;
         }
-        let bits = value.to_bits();
-        let exponent = (bits >> 52 & 0x7ff) as usize;
-        let fraction = bits & ((1 << 52) - 1);
-        let mantissa = if exponent == 0 { fraction } else { fraction | 1 << 52 };
-        if mantissa == 0 {
+        let (mantissa, shift) = parts(value);
+        let weight = if value < 0.0 { -weight } else { weight };
+        self.add_wide(mantissa.into(), shift, weight);
+    }
+
+    /// Adds the exact product of two finite doubles to a sum of products.
+    pub(crate) fn add_product(&mut self, a: f64, b: f64, weight: i64) {
+        let ((a_mantissa, a_shift), (b_mantissa, b_shift)) = (parts(a), parts(b));
+        let product = u128::from(a_mantissa) * u128::from(b_mantissa);
+        let weight = if (a < 0.0) != (b < 0.0) { -weight } else { weight };
+        self.add_wide(product, a_shift + b_shift, weight);
+    }
+
+    /// Adds `wide`, of at most 106 bits, shifted to the left.
+    fn add_wide(&mut self, wide: u128, shift: usize, weight: i64) {
+        if wide == 0 {
             return;
         }
-        let weight = if value < 0.0 { -weight } else { weight };
-        // The position of the mantissa's lowest bit, in units of 2^-1074.
-        let shift = exponent.max(1) - 1;
-        let wide = u128::from(mantissa) << (shift % LIMB_BITS);
-        let pieces = [wide, wide >> LIMB_BITS, wide >> (2 * LIMB_BITS)];
-        let pieces = pieces.map(|piece| (piece as i64) & LIMB_MASK);
-        self.add_pieces(shift / LIMB_BITS, pieces, weight);
+        let bit = shift % LIMB_BITS;
+        // What the shift pushes out at the top comes back as the last piece.
+        let (low, high) = (wide << bit, if bit == 0 { 0 } else { wide >> (128 - bit) });
+        let piece = |i: usize| (low >> (i * LIMB_BITS)) as i64 & LIMB_MASK;
+        let pieces = [piece(0), piece(1), piece(2), piece(3), high as i64];
+        let length = pieces.iter().rposition(|&piece| piece != 0).map_or(0, |top| top + 1);
+        self.add_pieces(shift / LIMB_BITS, &pieces[..length], weight);
+    }
+
+    /// Whether all terms are numbers, and finite ones.
+    pub(crate) fn is_finite(&self) -> bool {
+        (self.nans, self.infinities, self.negative_infinities) == (0, 0, 0)
+    }
+
+    /// The sum of the finite terms, whose lowest bit is worth 2^`unit`: -1074 for doubles, -2148
+    /// for their products.
+    pub(crate) fn dyadic(&self, unit: i64) -> Dyadic {
+        let (negative, sum) = self.magnitude();
+        let digits = sum.limbs.iter().map(|&limb| limb as u32);
+        Dyadic::new(negative, digits, unit + (sum.base * LIMB_BITS) as i64)
     }
 
     /// Adds a whole number.
@@ -77,12 +103,14 @@ impl ExactSum {
         other.propagate();
         for (i, &limb) in other.limbs.iter().enumerate() {
             if limb != 0 {
-                self.add_pieces(other.base + i, [limb.abs(), 0, 0], limb.signum());
+                let (magnitude, sign) = (limb.unsigned_abs(), limb.signum());
+                let pieces = [magnitude as i64 & LIMB_MASK, (magnitude >> LIMB_BITS) as i64];
+                self.add_pieces(other.base + i, &pieces, sign);
             }
         }
     }
 
-    fn add_pieces(&mut self, first: usize, pieces: [i64; 3], weight: i64) {
+    fn add_pieces(&mut self, first: usize, pieces: &[i64], weight: i64) {
         let mut left = weight.unsigned_abs();
         while left > 0 {
             // A weight too large for the room in a limb is added in parts.
@@ -91,9 +119,9 @@ impl ExactSum {
                 self.propagate();
             }
             self.terms += part;
-            self.reserve(first, first + 3);
+            self.reserve(first, first + pieces.len());
             let signed = if weight < 0 { -(part as i64) } else { part as i64 };
-            for (i, piece) in pieces.into_iter().enumerate() {
+            for (i, &piece) in pieces.iter().enumerate() {
                 self.limbs[first + i - self.base] += piece * signed;
             }
             left -= part;
@@ -141,6 +169,13 @@ impl ExactSum {
         if self.negative_infinities > 0 {
             return f64::NEG_INFINITY;
         }
+        let (negative, sum) = self.magnitude();
+        let magnitude = sum.rounded_magnitude();
+        if negative { -magnitude } else { magnitude }
+    }
+
+    /// Whether the sum is negative, and its absolute value with carries propagated.
+    fn magnitude(&self) -> (bool, Self) {
         let mut sum = self.clone();
         sum.propagate();
         let negative = sum.limbs.last().is_some_and(|&limb| limb < 0);
@@ -148,8 +183,7 @@ impl ExactSum {
             sum.limbs.iter_mut().for_each(|limb| *limb = -*limb);
             sum.propagate();
         }
-        let magnitude = sum.rounded_magnitude();
-        if negative { -magnitude } else { magnitude }
+        (negative, sum)
     }
 
     /// The double nearest to limbs that are propagated and not negative.
@@ -200,6 +234,15 @@ impl ExactSum {
         let limbs = numbers.collect();
         Some(Self { base, limbs, terms: 1, nans, infinities, negative_infinities })
     }
+}
+
+/// The mantissa of a finite double, and where its lowest bit is in units of 2^-1074.
+fn parts(value: f64) -> (u64, usize) {
+    let bits = value.to_bits();
+    let exponent = (bits >> 52 & 0x7ff) as usize;
+    let fraction = bits & ((1 << 52) - 1);
+    let mantissa = if exponent == 0 { fraction } else { fraction | 1 << 52 };
+    (mantissa, exponent.max(1) - 1)
 }
 
 /// `mantissa` times 2^(`exponent` - 1074), which is exact unless it is too large for a double.
@@ -287,6 +330,24 @@ mod tests {
     }
 
     proptest! {
+        /// A sum of products is that of the exact products.
+        #[test]
+        fn products(a in any_finite(), b in any_finite(), c in any_finite()) {
+            let mut sum = ExactSum::default();
+            sum.add_product(a, b, 1);
+            let product = sum.dyadic(-2148);
+            let number = |value: f64| {
+                let mut sum = ExactSum::default();
+                sum.add(value, 1);
+                sum.dyadic(-1074)
+            };
+            prop_assert!(product.minus(&number(a).times(&number(b))).is_zero());
+            sum.add_product(c, c, 2);
+            sum.add_product(a, b, -1);
+            let twice = number(c).times(&number(2.0 * c.signum()).times(&number(c.abs())));
+            prop_assert!(sum.dyadic(-2148).minus(&twice).is_zero());
+        }
+
         /// One term comes back as it went in, and a sum of two is what IEEE 754 says.
         #[test]
         fn one_and_two_terms(a in any_finite(), b in any_finite()) {

@@ -1,6 +1,17 @@
 //! Functions that must mean the same in every run: they stand in for DataFusion's own.
 
 pub(crate) mod aggregates;
-pub(crate) mod exact_sum;
+mod dyadic;
+mod exact_sum;
+pub(crate) mod floats;
+pub(crate) mod math;
+pub(crate) mod moments;
 pub(crate) mod now;
+pub(crate) mod reviewed;
 pub(crate) mod session;
+pub(crate) mod terms;
+
+#[cfg(test)]
+pub(crate) mod planted;
+#[cfg(test)]
+mod test_queries;

@@ -11,11 +11,15 @@ use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
-use super::accumulate::{Accumulate, Count, Distinct, FloatSum, Update, extreme, wrapping_sum};
+use super::accumulate::{
+    Accumulate, Bitwise, Count, DecimalAverage, Distinct, FloatSum, PairCount, Statistics, Update,
+    bitwise, extreme, median, wrapping_sum,
+};
 use super::groups::Groups;
 use super::map::{evaluate, truths};
 use super::partition::{PARTITIONS, Split, partition};
 use super::{Change, Epoch, Operator, negative};
+use crate::functions::moments::Statistic;
 
 /// An aggregate function that can be kept up to date by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,36 @@ pub(crate) enum Function {
     Avg,
     Min,
     Max,
+    Median,
+    /// Variance, covariance, correlation and regression.
+    Statistic(Statistic),
+    /// `regr_count`: rows of which both arguments are there.
+    PairCount,
+    /// `bit_and`, `bit_or`, `bit_xor`; the first two of truth values are `bool_and` and `bool_or`.
+    Bitwise(Bitwise),
+}
+
+impl Function {
+    /// By DataFusion's name and the number of arguments; `None` for what is not kept up to date.
+    pub(crate) fn named(name: &str, arguments: usize) -> Option<Self> {
+        Some(match (name, arguments) {
+            ("count", _) => Self::Count,
+            ("sum", 1) => Self::Sum,
+            ("avg", 1) => Self::Avg,
+            ("min", 1) => Self::Min,
+            ("max", 1) => Self::Max,
+            ("median", 1) => Self::Median,
+            ("regr_count", 2) => Self::PairCount,
+            ("bit_and" | "bool_and", 1) => Self::Bitwise(Bitwise::And),
+            ("bit_or" | "bool_or", 1) => Self::Bitwise(Bitwise::Or),
+            ("bit_xor", 1) => Self::Bitwise(Bitwise::Xor),
+            _ => {
+                let statistic = Statistic::named(name)?;
+                let wanted = if statistic.is_of_pairs() { 2 } else { 1 };
+                (arguments == wanted).then_some(Self::Statistic(statistic))?
+            }
+        })
+    }
 }
 
 /// One call of an aggregate function.
@@ -57,9 +91,24 @@ impl AggregateCall {
             Function::Sum if self.result == DataType::Float64 => Box::new(FloatSum::new(false)),
             Function::Sum => wrapping_sum(&self.result).ok_or_else(unsupported)?,
             Function::Avg if self.result == DataType::Float64 => Box::new(FloatSum::new(true)),
-            Function::Avg => return Err(unsupported()),
+            Function::Avg => {
+                let average = DecimalAverage::new(argument()?, &self.result);
+                Box::new(average.ok_or_else(unsupported)?)
+            }
             Function::Min => extreme(argument()?, false, append_only)?,
             Function::Max => extreme(argument()?, true, append_only)?,
+            Function::Median => median(argument()?).ok_or_else(unsupported)?,
+            Function::Statistic(statistic)
+                if self.argument_types.iter().all(|of| *of == DataType::Float64) =>
+            {
+                Box::new(Statistics::new(statistic))
+            }
+            Function::Statistic(_) => return Err(unsupported()),
+            Function::PairCount if self.distinct => return Err(unsupported()),
+            Function::PairCount => Box::new(PairCount::default()),
+            Function::Bitwise(operation) => {
+                bitwise(argument()?, operation).ok_or_else(unsupported)?
+            }
         })
     }
 

@@ -5,6 +5,7 @@ mod error;
 mod functions;
 mod order;
 mod panes;
+mod recorded;
 mod views;
 mod windows;
 
@@ -19,20 +20,17 @@ use datafusion::datasource::MemTable;
 use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::sqlparser::ast::Statement as AstStatement;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use datafusion::sql::parser::Statement;
 
 pub use error::{SqlError, SqlPosition};
 pub(crate) use views::{PlannedView, plan_views};
 
 use crate::batch::empty_table;
-use crate::functions::{aggregates, now, session};
+use crate::functions::{aggregates, math, now, reviewed, session};
 
-/// Functions that give another answer at every call, and what to use instead.
-const REJECTED_FUNCTIONS: [&str; 3] = ["random", "uuid", "arrow_metadata"];
-
-/// DataFusion, set up so that the same input gives the same bits: one partition, exact sums,
-/// `now()` left open, ties broken. Plans and runs; keeps no data.
+/// DataFusion, set up so that the same input gives the same bits: one partition, exact sums, a
+/// mathematical library of our own, `now()` left open, ties broken. Plans and runs; keeps no data.
 pub(crate) struct Session {
     context: SessionContext,
     tables: RwLock<HashMap<String, Arc<MemTable>>>,
@@ -53,9 +51,11 @@ impl Session {
         for function in session::session_functions() {
             context.register_udwf(function);
         }
-        for function in now::clock_functions() {
+        for function in now::clock_functions().into_iter().chain(math::pinned_functions()) {
             context.register_udf(function);
         }
+        #[cfg(test)]
+        crate::functions::planted::register(&context);
         Self { context, tables: RwLock::default() }
     }
 
@@ -136,20 +136,31 @@ fn reject_functions(view: &str, plan: &LogicalPlan) -> Result<(), SqlError> {
     let walked = plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
-                if let Expr::ScalarFunction(call) = part
-                    && REJECTED_FUNCTIONS.contains(&call.func.name())
-                {
-                    found = Some(call.func.name().to_owned());
-                    return Ok(TreeNodeRecursion::Stop);
-                }
-                Ok(TreeNodeRecursion::Continue)
+                let refused = called(part).and_then(|name| Some((name, reviewed::refusal(name)?)));
+                let Some((name, why)) = refused else { return Ok(TreeNodeRecursion::Continue) };
+                found = Some((name.to_owned(), why));
+                Ok(TreeNodeRecursion::Stop)
             })
         })
     });
     walked.map_err(|error| SqlError::from_datafusion(view, &error))?;
     match found {
         None => Ok(()),
-        Some(name) => Err(SqlError::new(view, format!("`{name}()` is different in every run"))
-            .hint("a view must be the same whenever it is computed again; take the value in with the rows instead")),
+        Some((name, (reason, hint))) => {
+            Err(SqlError::new(view, format!("`{name}()` {reason}")).hint(hint))
+        }
+    }
+}
+
+/// The name of the function that the expression itself (not a part of it) calls.
+fn called(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::ScalarFunction(call) => Some(call.func.name()),
+        Expr::AggregateFunction(call) => Some(call.func.name()),
+        Expr::WindowFunction(call) => match &call.fun {
+            WindowFunctionDefinition::AggregateUDF(function) => Some(function.name()),
+            WindowFunctionDefinition::WindowUDF(function) => Some(function.name()),
+        },
+        _ => None,
     }
 }

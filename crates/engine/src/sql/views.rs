@@ -7,9 +7,9 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
+use super::recorded::{Recorded, Views, trace};
 use super::{Session, SqlError, panes};
 use crate::content::Order;
-use crate::functions::now;
 use crate::table::{Emit, TableDef, ViewDef};
 
 /// A view whose SQL has been understood.
@@ -24,8 +24,8 @@ pub(crate) struct PlannedView {
     pub(crate) order: Order,
     /// The number of the `window_end` column, for `emit: final`.
     pub(crate) window_end: Option<usize>,
-    /// Whether it depends on the time of the epoch.
-    pub(crate) reads_clock: bool,
+    /// What of it does not follow from its rows alone.
+    pub(crate) recorded: Recorded,
     /// BLAKE3 of the plan: the same for the same meaning in this version.
     pub(crate) fingerprint: String,
 }
@@ -65,13 +65,15 @@ pub(crate) fn plan_views(
     }
     let mut known: BTreeSet<String> = tables.iter().map(|table| table.name.clone()).collect();
     let mut planned = Vec::new();
+    let mut recorded = Views::new();
     while let Some(next) =
         waiting.iter().find(|(_, reads)| reads.is_subset(&known)).map(|(&next, _)| next)
     {
         waiting.remove(&next);
         let view = &views[next];
-        match plan_view(session, view) {
+        match plan_view(session, view, &recorded) {
             Ok(done) => {
+                recorded.insert(view.name.clone(), done.recorded.clone());
                 known.insert(view.name.clone());
                 planned.push(done);
             }
@@ -104,7 +106,7 @@ fn unknown_relation(view: &ViewDef, name: &str, names: &BTreeSet<&str>) -> SqlEr
     }
 }
 
-fn plan_view(session: &Session, view: &ViewDef) -> Result<PlannedView, SqlError> {
+fn plan_view(session: &Session, view: &ViewDef, views: &Views) -> Result<PlannedView, SqlError> {
     let plan = session.plan(&view.name, &view.sql)?;
     let wrong = |error| SqlError::from_datafusion(&view.name, &error);
     let optimized = session.optimize(&view.name, &panes::share(plan.clone()).map_err(wrong)?)?;
@@ -119,7 +121,9 @@ fn plan_view(session: &Session, view: &ViewDef) -> Result<PlannedView, SqlError>
         Emit::Final => Some(window_end(view, &schema)?),
     };
     session.register(&view.name, schema.clone()).map_err(wrong)?;
-    let reads_clock = now::reads_clock(&plan).map_err(wrong)?;
+    let mut recorded = trace(&plan, views).map_err(wrong)?;
+    // When a window closes depends on the order in which rows came, which the journal has.
+    recorded.rows |= view.emit == Emit::Final;
     let described = format!("{:?}\n{}", view.emit, optimized.display_indent_schema());
     Ok(PlannedView {
         order: order_of(&plan),
@@ -129,7 +133,7 @@ fn plan_view(session: &Session, view: &ViewDef) -> Result<PlannedView, SqlError>
         optimized,
         schema,
         window_end,
-        reads_clock,
+        recorded,
     })
 }
 

@@ -53,6 +53,7 @@ impl Backoff {
     }
 
     /// Waits a random time, of which the longest doubles with every failed try.
+    #[allow(clippy::disallowed_methods, reason = "how long to wait, which no result sees")]
     pub(super) async fn wait(&mut self) {
         let doublings = self.waits.min(20);
         self.waits = self.waits.saturating_add(1);

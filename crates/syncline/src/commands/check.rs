@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use syncline_change::types;
-use syncline_engine::{Graph, NodeKind};
+use syncline_engine::{Graph, NodeKind, ViewInfo};
 use syncline_pipeline::prepare::{Prepared, alert_of};
 
 use super::{Failure, prepare};
@@ -35,9 +35,9 @@ pub(super) fn check(path: Option<&Path>) -> Result<ExitCode, Failure> {
             Some(alert) => say(format_args!("alert {alert}")),
             None => say(format_args!("view {}", view.name)),
         }
-        let class = if view.is_recorded { "recorded" } else { "exact" };
-        for field in view.schema.fields() {
-            say(format_args!("  {}: {}  {class}", field.name(), types::name(field.data_type())));
+        for (field, &recorded) in view.schema.fields().iter().zip(&view.recorded) {
+            let (name, of) = (field.name(), types::name(field.data_type()));
+            say(format_args!("  {name}: {of}  {}", class(recorded)));
         }
     }
     for node in circuit.graph().nodes.iter().filter(|node| node.recompute.is_some()) {
@@ -53,10 +53,16 @@ pub(super) fn check(path: Option<&Path>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How a column's values can be had again: from the rows alone, or with what is recorded.
+fn class(recorded: bool) -> &'static str {
+    if recorded { "recorded" } else { "exact" }
+}
+
 /// Shows the circuit, and what running the file as it is would rebuild.
 pub(super) fn plan(path: Option<&Path>, format: PlanFormat) -> Result<ExitCode, Failure> {
     let prepared = prepare(path)?;
-    let graph = prepared.circuit(None)?.graph();
+    let circuit = prepared.circuit(None)?;
+    let graph = circuit.graph();
     match format {
         PlanFormat::Text => {
             say(graph.text().trim_end());
@@ -67,7 +73,9 @@ pub(super) fn plan(path: Option<&Path>, format: PlanFormat) -> Result<ExitCode, 
             }
         }
         PlanFormat::Mermaid => say(graph.mermaid().trim_end()),
-        PlanFormat::Json => say(format_args!("{:#}", as_json(&graph, &changes(&prepared)))),
+        PlanFormat::Json => {
+            say(format_args!("{:#}", as_json(&graph, circuit.views(), &changes(&prepared))));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,7 +84,7 @@ fn changes(prepared: &Prepared) -> Vec<String> {
     prepared.found_lock.as_ref().map_or_else(Vec::new, |found| found.diff(&prepared.lock))
 }
 
-fn as_json(graph: &Graph, changes: &[String]) -> serde_json::Value {
+fn as_json(graph: &Graph, views: &[ViewInfo], changes: &[String]) -> serde_json::Value {
     let nodes = graph.nodes.iter().enumerate().map(|(i, node)| {
         json!({
             "id": format!("n{i}"),
@@ -92,9 +100,21 @@ fn as_json(graph: &Graph, changes: &[String]) -> serde_json::Value {
         .edges
         .iter()
         .map(|(from, to)| json!({"from": format!("n{from}"), "to": format!("n{to}")}));
+    let views = views.iter().map(|view| {
+        let columns = view.schema.fields().iter().zip(&view.recorded);
+        let columns = columns.map(|(field, &recorded)| {
+            json!({
+                "name": field.name(),
+                "type": types::name(field.data_type()),
+                "class": class(recorded),
+            })
+        });
+        json!({"name": view.name, "columns": columns.collect::<Vec<_>>()})
+    });
     json!({
         "nodes": nodes.collect::<Vec<_>>(),
         "edges": edges.collect::<Vec<_>>(),
+        "views": views.collect::<Vec<_>>(),
         "lock_changes": changes,
     })
 }

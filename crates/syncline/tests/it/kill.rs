@@ -1,6 +1,8 @@
 //! Kills a running pipeline again and again, wherever it happens to be, and holds what its sinks
 //! then have against a run that nobody disturbed.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure how long things take")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Commands beside a pipeline that runs.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure how long things take")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Stdio};
 use std::time::{Duration, Instant};

@@ -41,6 +41,7 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// `Conflict` if another sink has it, in this process or in another.
+#[allow(clippy::disallowed_methods, reason = "how long to wait for another")]
 pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
     let began = Instant::now();
     while let Err(TryLockError::WouldBlock) = file.try_lock() {

@@ -3,6 +3,8 @@
 //! This is the one place in the crate that reads a clock: it decides when rows are handed over,
 //! never what they are.
 
+#![allow(clippy::disallowed_methods, reason = "when rows are handed over, never what they are")]
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -78,6 +78,7 @@ impl Target {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a server may say until when to wait")]
     fn judge(&self, status: StatusCode, headers: &HeaderMap, said: &str) -> Answer {
         if status.is_success() {
             return Answer::Taken;

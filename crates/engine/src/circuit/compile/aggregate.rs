@@ -95,13 +95,8 @@ impl Compiler {
         let expr = expr.clone().unalias();
         let Expr::AggregateFunction(call) = &expr else { return Ok(None) };
         let params = &call.params;
-        let function = match (call.func.name(), params.args.len()) {
-            ("count", _) => Function::Count,
-            ("sum", 1) => Function::Sum,
-            ("avg", 1) => Function::Avg,
-            ("min", 1) => Function::Min,
-            ("max", 1) => Function::Max,
-            _ => return Ok(None),
+        let Some(function) = Function::named(call.func.name(), params.args.len()) else {
+            return Ok(None);
         };
         // count(1), which is what count(*) is planned as, needs no column of ones.
         let is_one = |argument: &Expr| matches!(argument, Expr::Literal(one, _) if !one.is_null());

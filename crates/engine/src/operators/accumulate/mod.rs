@@ -1,7 +1,10 @@
 //! Aggregates of many groups at once, with rows taken away as well as added.
 
+mod bits;
 mod distinct;
 mod extreme;
+mod median;
+mod moments;
 mod ordered_bits;
 mod sum;
 
@@ -12,9 +15,12 @@ use arrow::array::{Array, ArrayRef, Int64Array};
 use arrow::buffer::NullBuffer;
 use syncline_change::Result;
 
+pub(crate) use bits::{Bitwise, bitwise};
 pub(crate) use distinct::Distinct;
 pub(crate) use extreme::extreme;
-pub(crate) use sum::{FloatSum, wrapping_sum};
+pub(crate) use median::median;
+pub(crate) use moments::{PairCount, Statistics};
+pub(crate) use sum::{DecimalAverage, FloatSum, wrapping_sum};
 
 /// One aggregate function over the groups of one partition, numbered from 0.
 pub(crate) trait Accumulate: Send {

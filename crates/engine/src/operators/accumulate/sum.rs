@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64T
 use syncline_change::Result;
 
 use super::{Accumulate, Update};
-use crate::functions::aggregates::float_result;
-use crate::functions::exact_sum::ExactSum;
+use crate::functions::floats::sum_result;
+use crate::functions::terms::Terms;
 
 /// `sum` of integers or decimals, which wraps as the batch engine's does.
 struct WrappingSum<T: ArrowPrimitiveType> {
@@ -102,39 +102,8 @@ where
 /// `sum` or `avg` of doubles, exact.
 pub(crate) struct FloatSum {
     mean: bool,
-    groups: Vec<Terms>,
-}
-
-/// The terms of one sum. Whole numbers, which most averages are of, need no large accumulator.
-#[derive(Clone, Default)]
-struct Terms {
-    whole: i128,
-    others: Option<Box<ExactSum>>,
-    count: i64,
-}
-
-/// Below this, whole numbers times any weight and any number of them stay far from overflow.
-const WHOLE_MAX: f64 = (1_u64 << 62) as f64;
-
-impl Terms {
-    fn add(&mut self, value: f64, weight: i64) {
-        self.count += weight;
-        if value.abs() < WHOLE_MAX && value as i64 as f64 == value {
-            self.whole += i128::from(value as i64) * i128::from(weight);
-        } else {
-            self.others.get_or_insert_default().add(value, weight);
-        }
-    }
-
-    fn result(&self, mean: bool) -> Option<f64> {
-        let Some(others) = &self.others else {
-            let divisor = if mean { self.count as f64 } else { 1.0 };
-            return (self.count > 0).then(|| self.whole as f64 / divisor);
-        };
-        let mut sum = others.as_ref().clone();
-        sum.add_integer(self.whole);
-        float_result(&sum, self.count, mean)
-    }
+    /// The sum and the number of terms of each group.
+    groups: Vec<(Terms, i64)>,
 }
 
 impl FloatSum {
@@ -145,27 +114,88 @@ impl FloatSum {
 
 impl Accumulate for FloatSum {
     fn grow(&mut self, groups: usize) {
-        self.groups.resize(groups, Terms::default());
+        self.groups.resize_with(groups, Default::default);
     }
 
     fn update(&mut self, rows: &Update<'_>) -> Result<()> {
         let column = rows.arguments[0].as_primitive::<Float64Type>();
         let values = column.values();
-        rows.each(column.nulls(), |row, group, weight| self.groups[group].add(values[row], weight));
+        rows.each(column.nulls(), |row, group, weight| {
+            let (terms, count) = &mut self.groups[group];
+            terms.add(values[row], weight);
+            *count += weight;
+        });
         Ok(())
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let results = groups.iter().map(|&group| self.groups[group as usize].result(self.mean));
+        let results = groups.iter().map(|&group| {
+            let (terms, count) = &self.groups[group as usize];
+            sum_result(terms, *count, self.mean)
+        });
         Ok(Arc::new(Float64Array::from_iter(results)))
     }
 
     fn reset(&mut self, group: u32) {
-        self.groups[group as usize] = Terms::default();
+        self.groups[group as usize] = Default::default();
     }
 
     fn bytes(&self) -> usize {
-        let large = self.groups.iter().filter(|terms| terms.others.is_some()).count();
-        self.groups.capacity() * size_of::<Terms>() + large * size_of::<ExactSum>()
+        let large: usize = self.groups.iter().map(|(terms, _)| terms.heap_bytes()).sum();
+        self.groups.capacity() * size_of::<(Terms, i64)>() + large
+    }
+}
+
+/// `avg` of decimals: the sum in units of the result's scale over the count, cut off behind the last
+/// digit, as the batch engine has it.
+pub(crate) struct DecimalAverage {
+    sums: WrappingSum<Decimal128Type>,
+    /// What a unit of the argument is in units of the result.
+    factor: i128,
+}
+
+/// Of decimals with no more digits than this, no sum overflows: 38 digits less those of the factor,
+/// and of more rows than there will ever be.
+const AVERAGED_DIGITS_MAX: u8 = 20;
+
+impl DecimalAverage {
+    /// `None` if the types are not decimals whose average is always right.
+    pub(crate) fn new(argument: &DataType, result: &DataType) -> Option<Self> {
+        match (argument, result) {
+            (DataType::Decimal128(digits, from), DataType::Decimal128(_, to))
+                if *digits <= AVERAGED_DIGITS_MAX && *from >= 0 && to >= from =>
+            {
+                let factor = 10_i128.checked_pow(u32::try_from(to - from).ok()?)?;
+                Some(Self { sums: WrappingSum::new(result.clone()), factor })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Accumulate for DecimalAverage {
+    fn grow(&mut self, groups: usize) {
+        self.sums.grow(groups);
+    }
+
+    fn update(&mut self, rows: &Update<'_>) -> Result<()> {
+        self.sums.update(rows)
+    }
+
+    fn output(&self, groups: &[u32]) -> Result<ArrayRef> {
+        let averages = groups.iter().map(|&group| {
+            let (sum, count) = (self.sums.sums[group as usize], self.sums.counts[group as usize]);
+            (count > 0).then(|| sum.wrapping_mul(self.factor) / i128::from(count))
+        });
+        let averages: PrimitiveArray<Decimal128Type> = averages.collect();
+        Ok(Arc::new(averages.with_data_type(self.sums.result.clone())))
+    }
+
+    fn reset(&mut self, group: u32) {
+        self.sums.reset(group);
+    }
+
+    fn bytes(&self) -> usize {
+        self.sums.bytes()
     }
 }

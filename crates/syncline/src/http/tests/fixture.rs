@@ -1,5 +1,7 @@
 //! A pipeline that runs in a folder of its own, and a client for it.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure how long things take")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,7 @@
 //! Events, tap, and how they end.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure how long things take")]
+
 use std::time::Instant;
 
 use serde_json::{Value, json};

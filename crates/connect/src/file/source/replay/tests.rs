@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, reason = "tests measure how long things take")]
 
 use std::sync::mpsc;
 
