@@ -17,7 +17,7 @@ pub trait Spill: Send + Sync {
 
 /// A piece while it is being written.
 pub trait SpillWriter: Send + Sync + std::fmt::Debug {
-    /// Adds to the end of a part.
+    /// Adds to the end of a part; a few KiB at a time, because nothing is gathered here.
     ///
     /// # Errors
     /// `Storage` if the place refuses; `Bug` if the part becomes longer than was said.

@@ -17,8 +17,6 @@ use crate::fs;
 
 /// Parts begin at multiples of this: a page, which the operating system writes as a whole.
 const ALIGNMENT: usize = 4096;
-/// Bytes of a part that are gathered before they are written.
-const WRITE_BYTES: usize = 1 << 16;
 
 /// A folder for pieces of state. Their files have no name once they are made, so a process that ends
 /// in whatever way leaves none behind.
@@ -52,7 +50,7 @@ impl Spill for SpillDir {
         let mut parts = Vec::with_capacity(sizes.len());
         let mut start = 0;
         for &size in sizes {
-            parts.push(Part { start, size, written: 0, waiting: Vec::new() });
+            parts.push(Part { start, size, written: 0 });
             start += size.next_multiple_of(ALIGNMENT);
         }
         Ok(Box::new(Piece { file, path, parts }))
@@ -74,35 +72,21 @@ struct Part {
     start: usize,
     size: usize,
     written: usize,
-    waiting: Vec<u8>,
-}
-
-impl Piece {
-    fn write(&mut self, part: usize) -> Result<()> {
-        let part = &mut self.parts[part];
-        let at = (part.start + part.written) as u64;
-        let written = self.file.write_all_at(&part.waiting, at);
-        written.map_err(|error| Error::io("write", &self.path, error))?;
-        part.written += part.waiting.len();
-        part.waiting.clear();
-        Ok(())
-    }
 }
 
 impl SpillWriter for Piece {
     fn append(&mut self, part: usize, bytes: &[u8]) -> Result<()> {
-        let of = &mut self.parts[part];
-        if of.written + of.waiting.len() + bytes.len() > of.size {
+        let part = &mut self.parts[part];
+        if part.written + bytes.len() > part.size {
             return Err(Error::bug("a piece of state is longer than it was said to be"));
         }
-        of.waiting.extend_from_slice(bytes);
-        if of.waiting.len() >= WRITE_BYTES { self.write(part) } else { Ok(()) }
+        let written = self.file.write_all_at(bytes, (part.start + part.written) as u64);
+        written.map_err(|error| Error::io("write", &self.path, error))?;
+        part.written += bytes.len();
+        Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Vec<Buffer>> {
-        for part in 0..self.parts.len() {
-            self.write(part)?;
-        }
+    fn finish(self: Box<Self>) -> Result<Vec<Buffer>> {
         let end = self.parts.iter().map(|part| part.start + part.written).max().unwrap_or(0);
         if end == 0 {
             return Ok(self.parts.iter().map(|_| Buffer::default()).collect());

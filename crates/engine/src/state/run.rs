@@ -179,8 +179,9 @@ impl<T> Default for Column<T> {
     }
 }
 
-/// Bytes of a column that are gathered before they are spilled.
-const SPILL_BYTES: usize = if cfg!(test) { 16 } else { 1 << 15 };
+/// Bytes of a column that are gathered before they are spilled. Many runs are built at a time: one on
+/// each level of each partition.
+const SPILL_BYTES: usize = if cfg!(test) { 16 } else { 1 << 14 };
 
 impl<T: ArrowNativeType> Column<T> {
     fn with_capacity(capacity: usize) -> Self {

@@ -18,7 +18,7 @@ views:
     SELECT b.auction, b.bidder, b.price, a."initialBid", right(b.padding, 8) AS ending
     FROM (SELECT auction, bidder, price, repeat(extra, 1 + 1200 / length(extra)) AS padding
           FROM bids WHERE length(extra) > 0) b
-    JOIN auctions a ON b.auction = a.id AND b.price * 50 < a."initialBid"
+    JOIN auctions a ON b.auction = a.id AND b.price * 1000 < a."initialBid"
   kept: |
     SELECT count(*) AS rows, sum((1 + 1200 / length(extra)) * length(extra)) AS bytes
     FROM bids WHERE length(extra) > 0
