@@ -24,8 +24,12 @@ impl RowCodec {
     /// # Errors
     /// `Unsupported` if a column's type has no order (a map, a union).
     pub fn new(schema: SchemaRef) -> Result<Self> {
-        let fields =
+        let mut fields: Vec<SortField> =
             schema.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
+        if fields.is_empty() {
+            // Rows without columns are told apart by nothing, but there is a number of them.
+            fields.push(SortField::new(DataType::Null));
+        }
         let converter = RowConverter::new(fields).map_err(|error| {
             Error::unsupported("a column's type cannot be compared").detail(error.to_string())
         })?;
