@@ -89,7 +89,14 @@ pub fn canonical(rows: RecordBatch) -> Result<RecordBatch> {
     if !schema.fields().iter().any(|field| is_float(field.data_type())) {
         return Ok(rows);
     }
-    let columns = rows.columns().iter().map(|column| match column.data_type() {
+    let columns = rows.columns().iter().map(canonical_column);
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema, columns.collect(), &options)?)
+}
+
+/// `column` with every NaN the same NaN and every -0 a +0, if it is one of floats.
+pub fn canonical_column(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
         DataType::Float64 => canonical_floats::<Float64Type>(
             column,
             |v| v.is_nan() && v.to_bits() != f64::NAN.to_bits() || v == 0.0 && v.is_sign_negative(),
@@ -101,9 +108,7 @@ pub fn canonical(rows: RecordBatch) -> Result<RecordBatch> {
             |v| if v.is_nan() { f32::NAN } else { v + 0.0 },
         ),
         _ => column.clone(),
-    });
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema, columns.collect(), &options)?)
+    }
 }
 
 fn canonical_floats<T: ArrowPrimitiveType>(
