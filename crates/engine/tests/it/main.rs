@@ -3,4 +3,6 @@
 
 mod cases;
 mod failing;
+mod generate;
+mod random;
 mod rig;
