@@ -6,3 +6,4 @@ mod failing;
 mod generate;
 mod random;
 mod rig;
+mod slt;
