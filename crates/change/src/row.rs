@@ -24,8 +24,12 @@ impl RowCodec {
     /// # Errors
     /// `Unsupported` if a column's type has no order (a map, a union).
     pub fn new(schema: SchemaRef) -> Result<Self> {
-        let fields =
+        let mut fields: Vec<SortField> =
             schema.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
+        if fields.is_empty() {
+            // Rows without columns are told apart by nothing, but there is a number of them.
+            fields.push(SortField::new(DataType::Null));
+        }
         let converter = RowConverter::new(fields).map_err(|error| {
             Error::unsupported("a column's type cannot be compared").detail(error.to_string())
         })?;
@@ -85,7 +89,14 @@ pub fn canonical(rows: RecordBatch) -> Result<RecordBatch> {
     if !schema.fields().iter().any(|field| is_float(field.data_type())) {
         return Ok(rows);
     }
-    let columns = rows.columns().iter().map(|column| match column.data_type() {
+    let columns = rows.columns().iter().map(canonical_column);
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema, columns.collect(), &options)?)
+}
+
+/// `column` with every NaN the same NaN and every -0 a +0, if it is one of floats.
+pub fn canonical_column(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
         DataType::Float64 => canonical_floats::<Float64Type>(
             column,
             |v| v.is_nan() && v.to_bits() != f64::NAN.to_bits() || v == 0.0 && v.is_sign_negative(),
@@ -97,9 +108,7 @@ pub fn canonical(rows: RecordBatch) -> Result<RecordBatch> {
             |v| if v.is_nan() { f32::NAN } else { v + 0.0 },
         ),
         _ => column.clone(),
-    });
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema, columns.collect(), &options)?)
+    }
 }
 
 fn canonical_floats<T: ArrowPrimitiveType>(

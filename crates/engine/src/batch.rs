@@ -18,7 +18,7 @@ use syncline_change::{Batch, Error, Result};
 use crate::content::Content;
 use crate::functions::now;
 use crate::operators::{micros, relabel};
-use crate::sql::{PlannedView, Session, SqlError, plan_views};
+use crate::sql::{PlannedView, Session, SqlError, plan_views, without_panic};
 use crate::table::{TableDef, ViewDef};
 
 /// Runs plans to their end on the calling thread. Not to be called from within an async task.
@@ -64,7 +64,7 @@ impl Runner {
                 self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
             collect(physical, self.state.task_ctx()).await
         };
-        self.runtime.block_on(run).map_err(failed)
+        without_panic(|| self.runtime.block_on(run)).map_err(failed)
     }
 }
 

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::SortField;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::PhysicalExpr;
-use syncline_change::row;
+use syncline_change::row::{self, canonical_column};
 use syncline_change::{Batch, Result};
 
 use super::map::{evaluate, without_failing};
@@ -50,7 +50,11 @@ impl Arrangement {
     /// What turns rows of `schema` into keys and the rest.
     pub(crate) fn codec(&self, schema: SchemaRef) -> Result<KeyedCodec> {
         let column = |expr: &Arc<dyn PhysicalExpr>| Some(expr.downcast_ref::<Column>()?.index());
-        let keys = self.keys.iter().map(|(expr, t)| (SortField::new(t.clone()), column(expr)));
+        // A float in a key has one form, which a row's own column may not have.
+        let is_exact = |of: &DataType| !of.is_floating();
+        let keys = self.keys.iter().map(|(expr, key_type)| {
+            (SortField::new(key_type.clone()), column(expr).filter(|_| is_exact(key_type)))
+        });
         let order = self.order.iter().map(|term| {
             let field = SortField::new_with_options(term.data_type.clone(), term.options);
             (field, column(&term.expr))
@@ -63,7 +67,7 @@ impl Arrangement {
     /// # Errors
     /// If one of these, or what a reader will compute, fails for a row.
     pub(crate) fn evaluate(&self, rows: &RecordBatch) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
-        let keys = self.keys.iter().map(|(expr, _)| evaluate(expr, rows));
+        let keys = self.keys.iter().map(|(expr, _)| Ok(canonical_column(&evaluate(expr, rows)?)));
         let order = self.order.iter().map(|term| evaluate(&term.expr, rows));
         self.computed.iter().try_for_each(|expr| evaluate(expr, rows).map(drop))?;
         Ok((keys.collect::<Result<_>>()?, order.collect::<Result<_>>()?))

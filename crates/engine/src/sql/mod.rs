@@ -10,6 +10,7 @@ mod views;
 mod windows;
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -21,6 +22,8 @@ use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::sqlparser::ast::Statement as AstStatement;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::sql::parser::Statement;
 
 pub use error::{SqlError, SqlPosition};
@@ -43,8 +46,15 @@ impl Session {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.collect_spans = true;
         options.optimizer.max_passes = 3;
-        let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
+        // It refuses right plans: what is NULL nowhere may be said to be NULL somewhere.
+        options.execution.skip_physical_aggregate_schema_check = true;
+        let state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_physical_optimizer_rules(physical_rules())
+            .build();
         let context = SessionContext::new_with_state(state);
+        context.add_optimizer_rule(Arc::new(order::TermsOnce));
         for function in aggregates::exact_aggregates() {
             context.register_udaf(function);
         }
@@ -84,7 +94,9 @@ impl Session {
     pub(crate) fn plan(&self, view: &str, sql: &str) -> Result<LogicalPlan, SqlError> {
         let wrong = |error: DataFusionError| SqlError::from_datafusion(view, &error);
         let statement = self.parse(view, sql)?;
-        let plan = futures::executor::block_on(self.state().statement_to_plan(statement));
+        let plan = without_panic(|| {
+            futures::executor::block_on(self.state().statement_to_plan(statement))
+        });
         let plan = plan.map_err(wrong)?;
         reject_functions(view, &plan)?;
         order::total(plan).map_err(wrong)
@@ -123,8 +135,28 @@ impl Session {
 
     /// The plan after DataFusion's analyser and optimiser.
     pub(crate) fn optimize(&self, view: &str, plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
-        self.state().optimize(plan).map_err(|error| SqlError::from_datafusion(view, &error))
+        without_panic(|| self.state().optimize(plan))
+            .map_err(|error| SqlError::from_datafusion(view, &error))
     }
+}
+
+/// DataFusion's, but for the one that moves filters below joins: where both sides have columns of the
+/// same names it moves some to the wrong side.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules
+}
+
+/// What `work` returns; a panic of DataFusion, which some SQL and some rows can cause, is an error.
+pub(crate) fn without_panic<T>(
+    work: impl FnOnce() -> Result<T, DataFusionError>,
+) -> Result<T, DataFusionError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        Err(DataFusionError::Execution(format!("DataFusion has a defect here: {text}")))
+    })
 }
 
 fn not_a_select(view: &str) -> SqlError {

@@ -13,6 +13,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr, Window
 use datafusion::logical_expr::{
     Distinct, Expr, LogicalPlan, Sort, WindowFrameUnits, WindowFunctionDefinition,
 };
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 /// Aggregates whose result depends on the order of their input.
 const ORDERED_AGGREGATES: [&str; 5] =
@@ -88,6 +89,45 @@ fn break_ties(sort: &mut Vec<SortExpr>, ties: Vec<SortExpr>) {
     }
 }
 
+/// Leaves out of aggregates' orders what stands in them before: it decides nothing, and DataFusion's
+/// `first_value` panics over it. Terms may become equal only when they are simplified, so this is a
+/// rule among those of the optimiser.
+#[derive(Debug)]
+pub(super) struct TermsOnce;
+
+impl OptimizerRule for TermsOnce {
+    fn name(&self) -> &'static str {
+        "terms_once"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Aggregate(_) => {
+                plan.map_expressions(|expr| renamed(expr, |expr| expr.transform_up(terms_once)))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+fn terms_once(part: Expr) -> Result<Transformed<Expr>> {
+    let Expr::AggregateFunction(mut call) = part else { return Ok(Transformed::no(part)) };
+    let order = std::mem::take(&mut call.params.order_by);
+    let given = order.len();
+    break_ties(&mut call.params.order_by, order);
+    let changed = call.params.order_by.len() < given;
+    let part = Expr::AggregateFunction(call);
+    Ok(if changed { Transformed::yes(part) } else { Transformed::no(part) })
+}
+
 /// A column keeps the name by which the plan above knows it, though its expression changes.
 fn renamed(
     expr: Expr,
@@ -95,6 +135,9 @@ fn renamed(
 ) -> Result<Transformed<Expr>> {
     let name = expr.schema_name().to_string();
     let changed = change(expr)?;
+    if !changed.transformed {
+        return Ok(changed);
+    }
     Ok(changed.update_data(|expr| {
         if expr.schema_name().to_string() == name { expr } else { expr.alias(name) }
     }))

@@ -3,4 +3,7 @@
 
 mod cases;
 mod failing;
+mod generate;
+mod random;
 mod rig;
+mod slt;

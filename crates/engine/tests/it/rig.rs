@@ -210,12 +210,12 @@ fn run(
     trace
 }
 
-fn show(rows: &RecordBatch) -> String {
+pub(crate) fn show(rows: &RecordBatch) -> String {
     arrow::util::pretty::pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string()
 }
 
 /// Equality of row encodings: NaN equals NaN, and 0 does not equal -0.
-fn same_bits(a: &RecordBatch, b: &RecordBatch) -> bool {
+pub(crate) fn same_bits(a: &RecordBatch, b: &RecordBatch) -> bool {
     let codec = syncline_change::row::RowCodec::new(a.schema()).unwrap();
     let encode = |rows: &RecordBatch| -> Vec<Vec<u8>> {
         let encoded = codec.encode_batch(rows).unwrap();
@@ -224,7 +224,7 @@ fn same_bits(a: &RecordBatch, b: &RecordBatch) -> bool {
     a.num_rows() == b.num_rows() && encode(a) == encode(b)
 }
 
-fn assert_unique(kept: &Content, key: &[usize], sql: &str) {
+pub(crate) fn assert_unique(kept: &Content, key: &[usize], sql: &str) {
     let all = kept.all().unwrap();
     let keys = all.project(key).unwrap();
     let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();

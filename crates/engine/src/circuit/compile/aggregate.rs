@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, GroupingSet, LogicalPlan};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, GroupingSet, LogicalPlan, lit};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
@@ -163,7 +164,11 @@ impl Compiler {
             // among equal sets.
             let bits = missing.iter().fold(0, |bits, &missing| bits << 1 | u64::from(missing));
             let id = bits | ordinal << all.len();
-            let (of, calls) = (aggregate.input.clone(), aggregate.aggr_expr.clone());
+            let (of, mut calls) = (aggregate.input.clone(), aggregate.aggr_expr.clone());
+            if set.is_empty() && calls.is_empty() {
+                // A plan node must have something to compute, though none of it is shown.
+                calls.push(count(lit(1)));
+            }
             let part = AggregatePlan::try_new(of, set.clone(), calls).map_err(failed)?;
             let part = LogicalPlan::Aggregate(part);
             let input = self.compile(&part)?;
@@ -200,7 +205,8 @@ impl Compiler {
                 None => literal(ScalarValue::Null, i),
             });
         let number = literal(ScalarValue::UInt64(Some(id)), all.len());
-        let results = (set.len()..part.fields().len()).map(|i| Ok(column(i)));
+        let count = schema.fields().len() - all.len() - 1;
+        let results = (set.len()..set.len() + count).map(|i| Ok(column(i)));
         keys.chain([number]).chain(results).collect()
     }
 }

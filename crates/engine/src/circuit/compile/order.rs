@@ -294,7 +294,11 @@ fn upper_bound(predicate: &Expr) -> Option<(&Column, usize)> {
         },
         _ => return None,
     };
+    // Among other types `2.5` would become 2, and text compares as text.
     let Expr::Literal(number, _) = number.as_ref() else { return None };
+    if !number.data_type().is_integer() {
+        return None;
+    }
     let ScalarValue::UInt64(Some(number)) = number.cast_to(&DataType::UInt64).ok()? else {
         return None;
     };

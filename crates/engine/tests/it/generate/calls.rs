@@ -1,0 +1,166 @@
+//! Random calls of aggregate and window functions.
+//!
+//! Left out is what has no one right answer: `approx_percentile_cont`, `approx_median` and their kin
+//! depend on the order in which rows come, and RANGE frames with a distance overflow at the edges of
+//! the types. `count` of several distinct values DataFusion can only plan with a GROUP BY.
+
+use super::expressions::{Expression, expression, of_kind, predicate};
+use super::tables::{BIGINT, Column, DOUBLE, Kind};
+use crate::random::Random;
+
+fn is_number(kind: Kind) -> bool {
+    matches!(kind, Kind::Int { .. } | Kind::Float { .. } | Kind::Decimal { .. })
+}
+
+fn summed(kind: Kind) -> Kind {
+    match kind {
+        Kind::Int { signed: false, .. } => Kind::Int { bits: 64, signed: false },
+        Kind::Int { .. } => BIGINT,
+        Kind::Float { .. } => DOUBLE,
+        // Wider than what expressions count on; handed on as it is.
+        _ => Kind::Other,
+    }
+}
+
+fn averaged(kind: Kind) -> Kind {
+    if matches!(kind, Kind::Decimal { .. }) { Kind::Other } else { DOUBLE }
+}
+
+/// Which aggregates a query may call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Those that have an accumulator of their own.
+    Common,
+    All,
+}
+
+/// An aggregate over `columns`.
+pub(super) fn aggregate(random: &mut Random, columns: &[Column], choice: Choice) -> Expression {
+    let argument = expression(random, columns, 1);
+    let number = of_kind(random, columns, is_number);
+    let distinct = if random.chance(15) { "DISTINCT " } else { "" };
+    let (call, kind) = match (random.below(8), number) {
+        (0, _) => ("count(*)".to_owned(), BIGINT),
+        (1, _) => (format!("count({distinct}{})", argument.sql), BIGINT),
+        (2 | 3, Some(n)) => (format!("sum({distinct}{})", n.sql), summed(n.kind)),
+        (4, Some(n)) => (format!("avg({distinct}{})", n.sql), averaged(n.kind)),
+        (5, _) if is_ordered(argument.kind) => (format!("min({})", argument.sql), argument.kind),
+        (6, _) if is_ordered(argument.kind) => (format!("max({})", argument.sql), argument.kind),
+        _ if choice == Choice::All => return rare(random, columns, &argument),
+        _ => ("count(*)".to_owned(), BIGINT),
+    };
+    let call = match random.chance(20) {
+        true => format!("{call} FILTER (WHERE {})", predicate(random, columns, 1)),
+        false => call,
+    };
+    Expression { sql: call, kind }
+}
+
+fn is_ordered(kind: Kind) -> bool {
+    !matches!(kind, Kind::Other | Kind::Bool)
+}
+
+fn rare(random: &mut Random, columns: &[Column], argument: &Expression) -> Expression {
+    let order = expression(random, columns, 1).sql;
+    let number = of_kind(random, columns, is_number);
+    let integer = of_kind(random, columns, |kind| matches!(kind, Kind::Int { .. }));
+    let text = of_kind(random, columns, |kind| kind == Kind::Text);
+    let truth = of_kind(random, columns, |kind| kind == Kind::Bool);
+    let (sql, kind) = (&argument.sql, argument.kind);
+    let (call, kind) = match random.below(11) {
+        0 => (format!("array_agg({sql})"), Kind::Other),
+        1 => (format!("array_agg({sql} ORDER BY {order} DESC)"), Kind::Other),
+        2 => (format!("first_value({sql} ORDER BY {order})"), kind),
+        3 => (format!("last_value({sql} ORDER BY {order} DESC NULLS LAST)"), kind),
+        4 => (format!("nth_value({sql}, 2 ORDER BY {order})"), kind),
+        5 if text.is_some() => {
+            let text = text.map(|text| text.sql).unwrap_or_default();
+            (format!("string_agg({text}, ',' ORDER BY {order})"), Kind::Text)
+        }
+        6 if truth.is_some() => {
+            let function = *random.pick(&["bool_and", "bool_or"]);
+            (format!("{function}({})", truth.map(|t| t.sql).unwrap_or_default()), Kind::Bool)
+        }
+        7 if integer.is_some() => {
+            let function = *random.pick(&["bit_and", "bit_or", "bit_xor"]);
+            let (sql, kind) = integer.map_or((String::new(), BIGINT), |i| (i.sql, i.kind));
+            (format!("{function}({sql})"), kind)
+        }
+        8 => (format!("approx_distinct({sql})"), Kind::Other),
+        9 if number.is_some() => {
+            let (sql, kind) = number.map_or((String::new(), BIGINT), |n| (n.sql, n.kind));
+            (format!("median({sql})"), kind)
+        }
+        10 if number.is_some() => {
+            let function = *random.pick(&["stddev", "var_pop", "var_samp", "stddev_pop"]);
+            let sql = number.map(|number| number.sql).unwrap_or_default();
+            (format!("{function}({sql})"), DOUBLE)
+        }
+        _ => (format!("array_agg(DISTINCT {sql})"), Kind::Other),
+    };
+    Expression { sql: call, kind }
+}
+
+/// A call of a window function over `columns`.
+pub(super) fn window(random: &mut Random, columns: &[Column]) -> Expression {
+    let argument = expression(random, columns, 1);
+    let number = of_kind(random, columns, is_number);
+    let (sql, kind) = (&argument.sql, argument.kind);
+    let number_kind = Kind::Int { bits: 64, signed: false };
+    let (call, kind, may_have_frame) = match (random.below(14), number) {
+        (0, _) => ("row_number()".to_owned(), number_kind, false),
+        (1, _) => ("rank()".to_owned(), number_kind, false),
+        (2, _) => ("dense_rank()".to_owned(), number_kind, false),
+        (3, _) => ("percent_rank()".to_owned(), DOUBLE, false),
+        (4, _) => ("cume_dist()".to_owned(), DOUBLE, false),
+        (5, _) => ("ntile(3)".to_owned(), number_kind, false),
+        (6, _) => (format!("lag({sql})"), kind, false),
+        (7, _) => (format!("lead({sql}, 2)"), kind, false),
+        (8, _) => (format!("first_value({sql})"), kind, true),
+        (9, _) => (format!("last_value({sql})"), kind, true),
+        (10, Some(n)) => (format!("sum({})", n.sql), summed(n.kind), true),
+        (11, Some(n)) => (format!("avg({})", n.sql), averaged(n.kind), true),
+        (12, _) if is_ordered(kind) => {
+            (format!("{}({sql})", random.pick(&["min", "max"])), kind, true)
+        }
+        _ => (format!("count({sql})"), BIGINT, true),
+    };
+    let over = over(random, columns, may_have_frame);
+    Expression { sql: format!("{call} OVER ({over})"), kind }
+}
+
+fn over(random: &mut Random, columns: &[Column], may_have_frame: bool) -> String {
+    let mut over = String::new();
+    if random.chance(70) {
+        over = format!("PARTITION BY {}", expression(random, columns, 1).sql);
+        if random.chance(20) {
+            over = format!("{over}, {}", random.pick(columns).name);
+        }
+    }
+    if random.chance(80) {
+        over = format!("{over} ORDER BY {}", order(random, columns));
+        if may_have_frame && random.chance(50) {
+            let frame = random.pick(&[
+                "ROWS BETWEEN 1 PRECEDING AND CURRENT ROW",
+                "ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING",
+                "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+                "ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
+                "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+                "RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
+                "GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW",
+            ]);
+            over = format!("{over} {frame}");
+        }
+    }
+    over
+}
+
+/// One or two terms to order by.
+pub(super) fn order(random: &mut Random, columns: &[Column]) -> String {
+    let terms = (0..=random.below(2)).map(|_| {
+        let sql = expression(random, columns, 1).sql;
+        let how = random.pick(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
+        format!("{sql}{how}")
+    });
+    terms.collect::<Vec<_>>().join(", ")
+}
