@@ -64,6 +64,7 @@ pub(crate) struct Column {
     nulls: NullBufferBuilder,
     /// About how many bytes a value had, when the column was last finished.
     value_bytes: usize,
+    moments: time::Moments,
 }
 
 impl Column {
@@ -81,7 +82,14 @@ impl Column {
                 Slots::Bytes { bytes: Vec::new(), ends: Vec::new() }
             }
         };
-        Self { field, kind, slots, nulls: NullBufferBuilder::new(0), value_bytes: 0 }
+        Self {
+            field,
+            kind,
+            slots,
+            nulls: NullBufferBuilder::new(0),
+            value_bytes: 0,
+            moments: time::Moments::default(),
+        }
     }
 
     #[inline]
@@ -245,6 +253,7 @@ impl Column {
         misfit: impl FnMut(usize, Misfit),
     ) {
         let nulls = &mut self.nulls;
+        let moments = &mut self.moments;
         match (&mut self.slots, self.kind) {
             (Slots::Booleans(values), _) => extend(values, nulls, texts, text::boolean, misfit),
             (Slots::Integers(values), Kind::Integer { min, max }) => {
@@ -267,7 +276,7 @@ impl Column {
                     _ => TimeUnit::Microsecond,
                 };
                 let read = |t: &[u8]| {
-                    let moment = time::moment(t).ok_or(Misfit::Form)?;
+                    let moment = moments.moment(t).ok_or(Misfit::Form)?;
                     moment.since_epoch(unit).ok_or(Misfit::Range)
                 };
                 extend(values, nulls, texts, read, misfit);
@@ -372,7 +381,7 @@ fn extend<'a, T: Default>(
     values: &mut Vec<T>,
     nulls: &mut NullBufferBuilder,
     texts: impl Iterator<Item = Option<&'a [u8]>>,
-    read: impl Fn(&[u8]) -> Result<T, Misfit>,
+    mut read: impl FnMut(&[u8]) -> Result<T, Misfit>,
     mut misfit: impl FnMut(usize, Misfit),
 ) {
     for (i, text) in texts.enumerate() {

@@ -209,7 +209,8 @@ impl RowDecoder for CsvDecoder {
             }
         }
         self.read_values();
-        self.rows.finish(input, at, self.layout.header.as_deref())
+        let lines = memchr::memchr_iter(b'\n', &input.bytes[..at]).count() as u64;
+        self.rows.finish(input, at, lines, self.layout.header.as_deref())
     }
 
     fn fork(&self) -> Box<dyn RowDecoder> {

@@ -35,6 +35,31 @@ pub(crate) fn date(text: &[u8]) -> Option<i32> {
 /// `YYYY-MM-DD`, or that with `T` or a space and `HH:MM[:SS[.fraction]]`, and with or without an
 /// offset (`Z`, `+HH:MM`, `+HHMM`, `+HH`).
 pub(crate) fn moment(text: &[u8]) -> Option<Moment> {
+    moment_of(text, days)
+}
+
+/// Reads moments of which many are on the same day.
+#[derive(Debug, Default)]
+pub(crate) struct Moments {
+    /// The day of the moment before, as it was written, and which one it is.
+    day: Option<([u8; 10], i32)>,
+}
+
+impl Moments {
+    /// The same as the function [`moment`].
+    pub(crate) fn moment(&mut self, text: &[u8]) -> Option<Moment> {
+        moment_of(text, |text| match self.day {
+            Some((day, days)) if day == *text => Some(days),
+            _ => {
+                let days = days(text)?;
+                self.day = Some((*text, days));
+                Some(days)
+            }
+        })
+    }
+}
+
+fn moment_of(text: &[u8], days: impl FnOnce(&[u8; 10]) -> Option<i32>) -> Option<Moment> {
     let (day, rest) = text.split_first_chunk::<10>()?;
     let midnight = i64::from(days(day)?) * SECONDS_PER_DAY;
     let Some((separator, rest)) = rest.split_first() else {
@@ -106,11 +131,9 @@ fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
         return None;
     }
     let (digits, rest) = digits.split_at(count);
-    let mut nanos = 0;
-    for i in 0..9 {
-        nanos = nanos * 10 + digits.get(i).map_or(0, |digit| u32::from(digit - b'0'));
-    }
-    Some((nanos, rest))
+    let kept = &digits[..count.min(9)];
+    let nanos = kept.iter().fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
+    Some((nanos * 10u32.pow(9 - kept.len() as u32), rest))
 }
 
 /// Seconds east of UTC; `Some(None)`: no offset is given; `None`: that is not an offset.

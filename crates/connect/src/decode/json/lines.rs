@@ -33,7 +33,7 @@ pub(in crate::decode) fn each_line(
 ) -> Result<Decoded> {
     rows.reserve(input);
     let mut stretch = Stretch { bytes: &[], text: None };
-    let (mut start, mut stretch_start) = (0, 0);
+    let (mut start, mut stretch_start, mut lines) = (0, 0, 0);
     while start < input.bytes.len() && rows.records() < input.rows_max {
         if start == stretch_start + stretch.bytes.len() {
             match Stretch::at(input, start) {
@@ -42,6 +42,7 @@ pub(in crate::decode) fn each_line(
             }
         }
         let rest = start - stretch_start..;
+        lines += 1;
         if stretch.text.is_some()
             && let Some(length) = reader.read_alike(rows, &stretch.bytes[rest.clone()])
         {
@@ -61,7 +62,11 @@ pub(in crate::decode) fn each_line(
         read_line(line, text, start..start + length, rows, row_bytes_max, reader);
         start += length;
     }
-    rows.finish(input, start, None)
+    // The last line may have no newline, and counts as a line only with one.
+    if start > 0 && input.bytes[start - 1] != b'\n' {
+        lines -= 1;
+    }
+    rows.finish(input, start, lines, None)
 }
 
 /// Reads `line`, which is `text` if it is text at all, and is at `at` in the input with its end.

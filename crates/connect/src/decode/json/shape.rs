@@ -47,7 +47,9 @@ impl Shapes {
             match self.shapes[i].read(text, line_bytes_max, rows.columns_mut()) {
                 Ok(length) => {
                     self.shapes[i].is_used = true;
-                    self.shapes.swap(0, i);
+                    if i > 0 {
+                        self.shapes.swap(0, i);
+                    }
                     return Some(length);
                 }
                 Err(miss) => {
