@@ -82,7 +82,7 @@ pub(crate) fn trace(plan: &LogicalPlan, views: &Views) -> Result<Recorded> {
             input.columns.extend(results.iter().map(|result| input.rows || *result));
             input
         }
-        LogicalPlan::Join(join) => joined(join, views, width)?,
+        LogicalPlan::Join(join) => joined(join, plan, views)?,
         LogicalPlan::Sort(sort) => {
             let input = trace(&sort.input, views)?;
             let scope = Scope { schema: sort.input.schema(), columns: &input.columns, views };
@@ -121,9 +121,13 @@ fn scanned(scan: &TableScan, views: &Views, width: usize) -> Recorded {
     Recorded { order: false, columns, ..*view }
 }
 
-fn joined(join: &Join, views: &Views, width: usize) -> Result<Recorded> {
+fn joined(join: &Join, plan: &LogicalPlan, views: &Views) -> Result<Recorded> {
+    let width = join.schema.fields().len();
     let (left, right) = (trace(&join.left, views)?, trace(&join.right, views)?);
-    let schema = join.left.schema().join(join.right.schema())?;
+    // Both sides of a semi join may have columns of one name.
+    let Ok(schema) = join.left.schema().join(join.right.schema()) else {
+        return other_node(plan, views, width);
+    };
     let columns = [left.columns.as_slice(), &right.columns].concat();
     let scope = Scope { schema: &schema, columns: &columns, views };
     let on = join.on.iter().flat_map(|(left, right)| [left, right]);

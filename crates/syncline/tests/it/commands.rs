@@ -37,6 +37,27 @@ fn small() -> Folder {
 }
 
 #[test]
+fn columns_are_exact_or_recorded() {
+    let columns = "columns: {k: BIGINT, at: TIMESTAMP}";
+    let folder = Folder::with_pipeline(&format!(
+        "name: small\nsources:\n  t: {{type: http, {columns}}}\nviews:\n  \
+         aged: SELECT k, now() - at AS age FROM t\n  \
+         seen: SELECT k, max(age) AS oldest FROM aged GROUP BY k\n"
+    ));
+    let checked = folder.run(&["check"]).ok();
+    for line in ["  k: BIGINT  exact", "  age: INTERVAL  recorded", "  oldest: INTERVAL  recorded"]
+    {
+        assert!(checked.lines().any(|have| have == line), "{line:?} is not in\n{checked}");
+    }
+    let plan: Value =
+        serde_json::from_str(&folder.run(&["plan", "--format", "json"]).ok()).unwrap();
+    let classes = plan["views"].as_array().unwrap().iter().flat_map(|view| {
+        view["columns"].as_array().unwrap().iter().map(|column| column["class"].clone())
+    });
+    assert_eq!(Value::from_iter(classes), json!(["exact", "recorded", "exact", "recorded"]));
+}
+
+#[test]
 fn what_init_writes_is_right_and_runs() {
     let folder = Folder::new();
     let out = folder.run(&["init"]).ok();

@@ -114,7 +114,7 @@ fn digits(text: &[u8]) -> Option<(u64, usize)> {
 #[inline]
 fn leading_digits(word: u64) -> (u64, usize) {
     let digits = word ^ in_each(b'0');
-    let is_other = ((digits & in_each(0x7f)) + in_each(0x76) | digits) & in_each(0x80);
+    let is_other = (((digits & in_each(0x7f)) + in_each(0x76)) | digits) & in_each(0x80);
     let count = is_other.trailing_zeros() / 8;
     // Zeros in front, so that there are eight digits; then neighbours are joined three times.
     let digits = digits.checked_shl(64 - 8 * count).unwrap_or(0);
