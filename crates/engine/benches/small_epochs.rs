@@ -2,6 +2,7 @@
 //! aggregate. Prints a line a figure, with what was asked for behind it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool, not a part of the product")]
+#![allow(clippy::disallowed_methods, reason = "it measures how long things take")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -30,6 +30,7 @@ pub(crate) fn exact_aggregates() -> Vec<AggregateUDF> {
             "avg" => Kind::Avg,
             "min" => Kind::Min,
             "max" => Kind::Max,
+            "bit_xor" => Kind::BitXor,
             name => Kind::Statistic(Statistic::named(name)?),
         };
         Some(AggregateUDF::from(Exact { kind, plain }))
@@ -43,6 +44,8 @@ enum Kind {
     Avg,
     Min,
     Max,
+    /// Whose DataFusion's form for many groups takes DISTINCT for nothing.
+    BitXor,
     Statistic(Statistic),
 }
 
@@ -87,6 +90,7 @@ impl AggregateUDFImpl for Exact {
         }
         let sum = |mean| floats::accumulator(Sum { mean, ..Sum::default() }, args.is_distinct);
         Ok(match self.kind {
+            Kind::BitXor => return self.plain.accumulator(args),
             Kind::Sum => sum(false),
             Kind::Avg => sum(true),
             Kind::Min => Box::new(FloatExtreme { max: false, best: None, result }),
@@ -107,8 +111,9 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        !self.is_over_floats(args.return_field.data_type())
-            && self.plain.groups_accumulator_supported(args)
+        let is_replaced = self.is_over_floats(args.return_field.data_type());
+        let is_wrong = self.kind == Kind::BitXor && args.is_distinct;
+        !(is_replaced || is_wrong) && self.plain.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(

@@ -106,7 +106,7 @@ impl Function {
     }
 
     /// The function of two numbers, in the order of SQL.
-    fn of_two(self) -> Option<fn(f64, f64) -> Result<f64, ArrowError>> {
+    fn of_two(self) -> Option<OfTwo> {
         Some(match self {
             Self::Atan2 => |y, x| Ok(libm::atan2(y, x)),
             Self::Log => |base, x| Ok(logarithm(base, x)),
@@ -115,6 +115,9 @@ impl Function {
         })
     }
 }
+
+/// A function of two numbers, which may have no result.
+type OfTwo = fn(f64, f64) -> Result<f64, ArrowError>;
 
 fn logarithm(base: f64, x: f64) -> f64 {
     match base {

@@ -259,7 +259,8 @@ fn is_element(expr: &Expr) -> bool {
 
 /// Whether `expr` differs between the repeated ones of a row.
 fn is_repeated(expr: &Expr) -> bool {
-    expr.column_refs().iter().any(|column| column.name == ELEMENT && column.relation.is_none())
+    // Whether any is there does not depend on an order.
+    expr.column_refs().contains(&Column::new_unqualified(ELEMENT))
 }
 
 /// An aggregate that can be put together from parts.

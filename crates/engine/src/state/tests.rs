@@ -1,4 +1,5 @@
 //! A spine against a model that is plainly right.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
