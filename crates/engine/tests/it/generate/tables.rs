@@ -146,7 +146,10 @@ impl Kind {
                 let small = random.between(-spread, spread) * 25;
                 Value::Number(i128::from(if random.chance(8) { edge } else { small }))
             }
-            Self::Text => Value::Text(*random.pick(&["a", "b", "ab", "", "B", "ä", "7", "-1"])),
+            Self::Text => {
+                let texts = ["a", "b", "ab", "", "B", "ä", "7", "-1"];
+                Value::Text(texts[random.below(texts.len())])
+            }
             Self::Bool => Value::Bool(random.chance(50)),
             Self::Date => Value::Number(i128::from(FIRST_DAY + random.between(0, 3))),
             Self::Time => {

@@ -75,6 +75,7 @@ impl Database {
                 }
                 Statement::Query(query) => self.query(&query.to_string()).map(drop)?,
                 other => {
+                    self.lose_mentioned(sql);
                     let text = other.to_string();
                     let words: Vec<&str> = text.split_whitespace().take(2).collect();
                     return unsupported(format!("statement not modelled: {}", words.join(" ")));
@@ -82,6 +83,16 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// After a statement that is not modelled, but changes rows: its tables have unknown content.
+    pub(super) fn lose_mentioned(&mut self, sql: &str) {
+        let changes = ["copy", "merge", "truncate", "alter", "load", "insert", "replace"];
+        let first = sql.split_whitespace().next().unwrap_or_default().to_lowercase();
+        if changes.contains(&first.as_str()) {
+            let named = self.tables.iter().filter(|table| mentions(sql, &table.name));
+            self.lost.extend(named.map(|table| table.name.clone()));
+        }
     }
 
     /// The batch result of a SELECT.
