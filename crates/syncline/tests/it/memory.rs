@@ -5,14 +5,14 @@ use std::process::Command;
 use crate::folder::{Done, Folder};
 
 /// What the operating system lets the process have of memory of its own; mapped files are not that.
-const LIMIT_BYTES: u64 = 448 << 20;
+const LIMIT_BYTES: u64 = 512 << 20;
 
 /// Every bid is kept, with a text of a kilobyte, because an auction that is yet to come may be its.
 const PIPELINE: &str = r#"
 name: large
 sources:
-  bids: {type: nexmark, table: bid, events: 1750000}
-  auctions: {type: nexmark, table: auction, events: 1750000}
+  bids: {type: nexmark, table: bid, events: 1950000}
+  auctions: {type: nexmark, table: auction, events: 1950000}
 views:
   joined: |
     SELECT b.auction, b.bidder, b.price, a."initialBid", right(b.padding, 8) AS ending
@@ -56,7 +56,7 @@ fn a_join_of_more_than_memory_holds() {
         eprintln!("SKIPPED: there is no `prlimit` (of util-linux) to bound a process with");
         return;
     }
-    let (bounded, done) = run("256MiB", true);
+    let (bounded, done) = run("96MiB", true);
     assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
     let kept: serde_json::Value = serde_json::from_str(&bounded.read("out/kept.json")).unwrap();
     let bytes = kept["bytes"].as_u64().unwrap();
