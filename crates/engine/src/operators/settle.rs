@@ -53,7 +53,7 @@ impl Operator for Consolidate {
 }
 
 impl Consolidate {
-    pub(super) fn add_up(&self, epoch: &Epoch<'_>, batch: &Batch) -> Result<Vec<Batch>> {
+    fn add_up(&self, epoch: &Epoch<'_>, batch: &Batch) -> Result<Vec<Batch>> {
         let starts: Vec<usize> = (0..batch.num_rows()).step_by(PART_ROWS).collect();
         let encoded = epoch.workers.map(&starts, |&start| {
             let length = PART_ROWS.min(batch.num_rows() - start);

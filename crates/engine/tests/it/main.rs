@@ -4,7 +4,6 @@
 mod cases;
 mod failing;
 mod generate;
-mod incremental;
 mod random;
 mod rig;
 mod slt;

@@ -124,9 +124,7 @@ impl Sequencer {
     ) -> Result<(Vec<SourceInput>, Vec<(String, Vec<Rejected>)>)> {
         let mut by_source: BTreeMap<usize, Vec<Arrival>> = BTreeMap::new();
         for arrival in arrived {
-            if let Some(source) = arrival.source {
-                by_source.entry(source).or_default().push(arrival);
-            }
+            by_source.entry(arrival.source).or_default().push(arrival);
         }
         let (mut inputs, mut letters) = (Vec::new(), Vec::new());
         for (number, arrivals) in by_source {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use syncline_change::source::{Chunk, Decode, Position, Rejected, Source};
 use syncline_change::{Batch, Error, Result};
 use syncline_connect::config::OnError;
@@ -18,9 +18,6 @@ use crate::clock;
 
 /// How often retry requests are looked for.
 const RETRY_POLL: Duration = Duration::from_millis(250);
-/// How often it is looked whether time alone has changed a view, and so how many epochs it makes at
-/// the most.
-const TIME_POLL: Duration = Duration::from_millis(100);
 
 /// A source that is about to be read.
 pub(super) struct SourceTask {
@@ -39,8 +36,7 @@ pub(super) struct SourceTask {
 
 /// What the sequencer is handed.
 pub(super) struct Arrival {
-    /// `None`: nothing has come but the time at which a view changes.
-    pub(super) source: Option<usize>,
+    pub(super) source: usize,
     pub(super) rows: Batch,
     pub(super) rejected: Vec<Rejected>,
     /// Rejects that are only counted.
@@ -117,14 +113,6 @@ pub(super) fn spawn(
                 }
             }
         };
-        let ticks = async {
-            loop {
-                tokio::time::sleep(TIME_POLL).await;
-                if shared.take_due(clock::wall_us()) && to.send(tick()).await.is_err() {
-                    break;
-                }
-            }
-        };
         let ended = async {
             for task in bounded {
                 let _ = task.await;
@@ -138,7 +126,6 @@ pub(super) fn spawn(
         };
         tokio::select! {
             () = poll => {}
-            () = ticks => {}
             () = ended => {}
         }
     }));
@@ -201,14 +188,9 @@ async fn read(
     }
 }
 
-/// An epoch is wanted, though there are no rows for it.
-fn tick() -> Arrival {
-    Arrival { source: None, finished: false, ..finished(0, &SchemaRef::new(Schema::empty())) }
-}
-
 fn finished(source: usize, schema: &SchemaRef) -> Arrival {
     Arrival {
-        source: Some(source),
+        source,
         rows: Batch::empty(schema.clone()),
         rejected: vec![],
         skipped: 0,
@@ -231,7 +213,7 @@ fn arrival(source: usize, name: &str, on_error: OnError, chunk: Chunk) -> Result
         _ => (chunk.rejected, 0),
     };
     Ok(Arrival {
-        source: Some(source),
+        source,
         rows: chunk.rows,
         rejected,
         skipped,
@@ -305,7 +287,7 @@ fn retried(decoders: &Decoders, shared: &Shared, request: RetryRequest) -> Resul
     };
     let (rows, rejected) = decoded.map_err(|error| error.within(format!("source `{name}`")))?;
     Ok(Arrival {
-        source: Some(*number),
+        source: *number,
         rows,
         rejected,
         skipped: 0,
