@@ -195,6 +195,21 @@ impl Arranged {
         self.parts[partition].latest.as_ref().filter(|delta| delta.epoch == epoch)
     }
 
+    /// What `work` makes of each partition that this epoch changes, in the order of partitions.
+    pub(crate) fn each_delta(
+        &self,
+        epoch: &Epoch<'_>,
+        work: impl Fn(usize, &Delta) -> Result<Vec<Batch>> + Sync,
+    ) -> Result<Vec<Batch>> {
+        let deltas: Vec<_> =
+            (0..PARTITIONS).map(|partition| self.delta(epoch.number, partition)).collect();
+        let changes = self.batch.as_ref().map_or(0, Batch::num_rows);
+        let done = epoch.workers.run_all(changes, &mut [(); PARTITIONS], |partition, ()| {
+            deltas[partition].map_or(Ok(vec![]), |delta| work(partition, delta))
+        })?;
+        Ok(done.into_iter().flatten().collect())
+    }
+
     /// The rows of a key before `epoch`.
     pub(crate) fn before(&self, epoch: u64, partition: usize, hash: u64, key: &[u8]) -> Group<'_> {
         let part = &self.parts[partition];

@@ -16,16 +16,13 @@ use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::source::Rejected;
-use syncline_change::{Batch, Error, Result};
+use syncline_change::{Batch, Result};
 
 use self::counted::Counted;
 use super::arrange::Arranged;
 use super::partition::PARTITIONS;
-use super::{Change, Epoch, Operator};
+use super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
 use crate::state::Memory;
-
-/// The most rows that are put together at a time.
-const OUTPUT_ROWS_MAX: usize = 1 << 13;
 
 /// What a join puts out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +101,8 @@ impl Join {
 
 impl Operator for Join {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let [Some(left), Some(right)] = [inputs[0].arranged, inputs[1].arranged] else {
-            return Err(Error::bug(format!("{}: an input is not arranged", self.spec.name)));
-        };
+        let name = &self.spec.name;
+        let (left, right) = (inputs[0].arranged(name)?, inputs[1].arranged(name)?);
         let view = View { spec: &self.spec, sides: [left, right], epoch: epoch.number };
         if let JoinKind::Rows { of, which: Which::NotIn } = self.spec.kind {
             let before = self.others;

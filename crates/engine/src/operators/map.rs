@@ -13,7 +13,7 @@ use syncline_change::{Batch, Error, Result, json};
 use super::{Change, Epoch, Operator};
 
 /// How many rows are computed at a time.
-const PART_ROWS: usize = 8192;
+pub(super) const PART_ROWS: usize = 8192;
 
 /// Keeps the rows for which `predicate` is true, then computes `columns` of them.
 ///

@@ -58,6 +58,20 @@ pub(crate) struct Change<'a> {
     pub(crate) arranged: Option<&'a Arranged>,
 }
 
+impl<'a> Change<'a> {
+    /// The rows by key.
+    ///
+    /// # Errors
+    /// `Bug` if the input is no arrangement: the compiler should have made it one.
+    pub(crate) fn arranged(&self, operator: &str) -> Result<&'a Arranged> {
+        let missing = || Error::bug(format!("{operator}: an input is not arranged"));
+        self.arranged.ok_or_else(missing)
+    }
+}
+
+/// The most rows that operators which take state apart put together at a time.
+pub(crate) const OUTPUT_ROWS_MAX: usize = 1 << 13;
+
 /// One operator of the circuit.
 pub(crate) trait Operator: Send {
     /// The changes of the output that the changes of the inputs, in order, make.

@@ -108,9 +108,7 @@ fn decode(rows: &Arranged, groups: &[Rest<'_>]) -> Result<RecordBatch> {
 
 impl Operator for Regroup {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let Some(rows) = inputs[0].arranged else {
-            return Err(Error::bug(format!("{}: its input is not arranged", self.name)));
-        };
+        let rows = inputs[0].arranged(&self.name)?;
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for partition in 0..PARTITIONS {
             let Some(delta) = rows.delta(epoch.number, partition) else { continue };

@@ -11,16 +11,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
-use syncline_change::{Batch, Error, Result};
+use syncline_change::{Batch, Result};
 
 use super::arrange::{Arranged, Delta};
-use super::partition::PARTITIONS;
-use super::{Change, Epoch, Operator};
+use super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
 use crate::functions::session::{Bound, bounds};
 use crate::state::Group;
-
-/// The most rows that are put together at a time.
-const OUTPUT_ROWS_MAX: usize = 1 << 13;
 
 /// Bytes of an encoded time: whether it is there, then the number.
 const TIME_BYTES: usize = 9;
@@ -54,19 +50,12 @@ struct Entry<'a> {
 impl Operator for Session {
     /// The input is an arrangement by key, in the order of times.
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let Some(rows) = inputs[0].arranged else {
-            return Err(Error::bug(format!("{}: its input is not arranged", self.name)));
-        };
-        let changes = inputs[0].batches.iter().map(Batch::num_rows).sum();
+        let rows = inputs[0].arranged(&self.name)?;
         let (session, number) = (&*self, epoch.number);
-        let done =
-            epoch.workers.run_all(changes, &mut [(); PARTITIONS], |partition, ()| {
-                match rows.delta(number, partition) {
-                    None => Ok(vec![]),
-                    Some(delta) => session.step_partition(rows, number, partition, delta),
-                }
-            })?;
-        Batch::coalesce(&self.schema, done.into_iter().flatten().collect(), OUTPUT_ROWS_MAX)
+        let done = rows.each_delta(epoch, |partition, delta| {
+            session.step_partition(rows, number, partition, delta)
+        })?;
+        Batch::coalesce(&self.schema, done, OUTPUT_ROWS_MAX)
     }
 }
 

@@ -11,7 +11,7 @@ use syncline_change::source::RejectClass;
 use syncline_change::{Batch, Error, Result};
 
 use super::accumulate::change_count;
-use super::map::rejected;
+use super::map::{PART_ROWS, parts, rejected};
 use super::partition::{PARTITIONS, Split};
 use super::{Change, Epoch, Operator, relabel};
 
@@ -22,9 +22,6 @@ pub(crate) struct Consolidate {
     /// Whether the input has every row at most once.
     is_done: bool,
 }
-
-/// How many rows are encoded at a time.
-const PART_ROWS: usize = 8192;
 
 impl Consolidate {
     pub(crate) fn new(schema: SchemaRef, is_done: bool) -> Result<Self> {
@@ -54,10 +51,9 @@ impl Operator for Consolidate {
 
 impl Consolidate {
     fn add_up(&self, epoch: &Epoch<'_>, batch: &Batch) -> Result<Vec<Batch>> {
-        let starts: Vec<usize> = (0..batch.num_rows()).step_by(PART_ROWS).collect();
-        let encoded = epoch.workers.map(&starts, |&start| {
-            let length = PART_ROWS.min(batch.num_rows() - start);
-            let rows = self.codec.encode_batch(&batch.rows().slice(start, length))?;
+        let parts: Vec<Batch> = parts(batch).collect();
+        let encoded = epoch.workers.map(&parts, |part| {
+            let rows = self.codec.encode_batch(part.rows())?;
             let hashes: Vec<u64> = rows.iter().map(|row| row::hash(row.data())).collect();
             Ok((rows, hashes))
         });

@@ -6,9 +6,10 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt
 use syncline_change::source::{RejectClass, Rejected};
 use syncline_change::{Batch, Result};
 
+use super::super::OUTPUT_ROWS_MAX;
 use super::super::arrange::Delta;
 use super::super::map::{evaluate, rejected, truths};
-use super::{Condition, JoinKind, OUTPUT_ROWS_MAX, Output, View, batch, gather, joined};
+use super::{Condition, JoinKind, Output, View, batch, gather, joined};
 
 /// By how much the matches of a row change.
 pub(super) struct Contribution<'a> {

@@ -13,8 +13,8 @@ use super::super::arrange::Arrangement;
 use super::super::groups::Groups;
 use super::super::map::without_failing;
 use super::super::partition::{PARTITIONS, Split};
-use super::super::{Change, Epoch, Operator};
-use super::{OUTPUT_ROWS_MAX, Shown, batch, difference};
+use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
+use super::{Shown, batch, difference};
 use crate::state::{Encoded, KeyedCodec};
 
 /// Of more rows than this in a group, an ordered tree is better than a list.

@@ -8,16 +8,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::datatypes::SchemaRef;
-use syncline_change::{Batch, Error, Result};
+use syncline_change::{Batch, Result};
 
 pub(crate) use self::appended::{ROWS_MAX, TopAppended};
 use super::arrange::{Arranged, Delta};
-use super::partition::PARTITIONS;
-use super::{Change, Epoch, Operator};
+use super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
 use crate::state::{Group, KeyedCodec};
-
-/// The most rows that are put together at a time.
-const OUTPUT_ROWS_MAX: usize = 1 << 13;
 
 /// Shows of each group the rows after the first `skip`, `fetch` of them.
 pub(crate) struct Top {
@@ -49,19 +45,12 @@ struct Entry<'a> {
 impl Operator for Top {
     /// The input is an arrangement by group, in order.
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let Some(rows) = inputs[0].arranged else {
-            return Err(Error::bug(format!("{}: its input is not arranged", self.name)));
-        };
-        let changes = inputs[0].batches.iter().map(Batch::num_rows).sum();
+        let rows = inputs[0].arranged(&self.name)?;
         let (top, number) = (&*self, epoch.number);
-        let done =
-            epoch.workers.run_all(changes, &mut [(); PARTITIONS], |partition, ()| {
-                match rows.delta(number, partition) {
-                    None => Ok(vec![]),
-                    Some(delta) => top.step_partition(rows, number, partition, delta),
-                }
-            })?;
-        Batch::coalesce(&self.schema, done.into_iter().flatten().collect(), OUTPUT_ROWS_MAX)
+        let done = rows.each_delta(epoch, |partition, delta| {
+            top.step_partition(rows, number, partition, delta)
+        })?;
+        Batch::coalesce(&self.schema, done, OUTPUT_ROWS_MAX)
     }
 }
 
