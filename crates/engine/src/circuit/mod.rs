@@ -238,6 +238,16 @@ impl Circuit {
         Some(self.watermarks[table]).filter(|&watermark| watermark != i64::MIN)
     }
 
+    /// The time (microseconds since 1970) from which on an epoch changes a view though no row comes;
+    /// `None` if there is no such time.
+    pub fn due_at(&self) -> Option<i64> {
+        let operators = self.nodes.iter().filter_map(|node| match &node.work {
+            Work::Input(_) => None,
+            Work::Operator(operator) => operator.due_at(),
+        });
+        operators.min()
+    }
+
     /// What every node has done, in the order of [`Graph::nodes`].
     pub fn stats(&self) -> Vec<NodeStats> {
         self.nodes.iter().map(|node| node.stats).collect()

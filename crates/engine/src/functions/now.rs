@@ -7,8 +7,8 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -124,14 +124,42 @@ pub(crate) fn reads_clock(plan: &LogicalPlan) -> Result<bool> {
 /// The plan with `time_us` wherever it asks for the time.
 pub(crate) fn with_time(plan: LogicalPlan, time_us: i64) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
-        node.map_expressions(|expr| {
-            expr.transform_up(|part| {
-                Ok(match clock(&part) {
-                    Some(function) => Transformed::yes(Expr::Literal(function.at(time_us), None)),
-                    None => Transformed::no(part),
-                })
-            })
-        })
+        node.map_expressions(|expr| with_literal(expr, time_us))
     })
     .data()
+}
+
+/// The expression with `time_us` wherever it asks for the time.
+pub(crate) fn at_time(expr: Expr, time_us: i64) -> Result<Expr> {
+    with_literal(expr, time_us).data()
+}
+
+fn with_literal(expr: Expr, time_us: i64) -> Result<Transformed<Expr>> {
+    expr.transform_up(|part| {
+        Ok(match clock(&part) {
+            Some(function) => Transformed::yes(Expr::Literal(function.at(time_us), None)),
+            None => Transformed::no(part),
+        })
+    })
+}
+
+/// Whether the expression is of nothing but the time, and never less at a later time.
+pub(crate) fn moves_forward(expr: &Expr) -> bool {
+    let is_literal = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if !value.is_null());
+    match expr {
+        Expr::Alias(alias) => moves_forward(&alias.expr),
+        Expr::Cast(cast) => moves_forward(&cast.expr),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
+            Operator::Plus => {
+                moves_forward(left) && is_literal(right) || is_literal(left) && moves_forward(right)
+            }
+            Operator::Minus => moves_forward(left) && is_literal(right),
+            _ => false,
+        },
+        Expr::ScalarFunction(call) => match (call.func.name(), call.args.as_slice()) {
+            ("date_trunc" | "date_bin", [by, time]) => is_literal(by) && moves_forward(time),
+            _ => clock(expr).is_some_and(|of| of.clock != Clock::Time),
+        },
+        _ => false,
+    }
 }

@@ -45,7 +45,7 @@ impl Operator for Map {
 }
 
 impl Map {
-    fn apply(&self, batch: &Batch) -> Result<Batch> {
+    pub(super) fn apply(&self, batch: &Batch) -> Result<Batch> {
         let kept = match &self.predicate {
             None => batch.clone(),
             Some(predicate) => {

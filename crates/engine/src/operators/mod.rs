@@ -6,15 +6,20 @@
 mod accumulate;
 mod aggregate;
 mod arrange;
+mod each;
 mod groups;
 mod input;
 mod join;
 mod map;
+mod nearby;
 mod partition;
 mod recompute;
+mod recursion;
 mod regroup;
+mod scalars;
 mod session;
 mod settle;
+mod temporal;
 mod top;
 mod union;
 mod unnest;
@@ -25,16 +30,21 @@ use syncline_change::{Batch, Error, Result};
 
 pub(crate) use aggregate::{Aggregate, AggregateCall, Function};
 pub(crate) use arrange::{Arrange, Arranged, Arrangement, SortTerm};
+pub(crate) use each::Each;
 pub(crate) use input::Input;
 pub(crate) use join::{Condition, Join, JoinKind, JoinSpec, Which};
 pub(crate) use map::Map;
+pub(crate) use nearby::{Nearby, Reach};
 pub use partition::PARTITIONS;
 pub(crate) use partition::{PARTITION_BITS, Workers};
 pub(crate) use recompute::Recompute;
+pub(crate) use recursion::{ITERATION_ROWS_MAX, ITERATIONS_MAX, Origin, Part, PartNode, Recursion};
 pub(crate) use regroup::Regroup;
+pub(crate) use scalars::Scalars;
 pub(crate) use session::Session;
 pub(crate) use settle::{Consolidate, Settle, micros};
-pub(crate) use top::{ROWS_MAX, Top, TopAppended};
+pub(crate) use temporal::{Temporal, When};
+pub(crate) use top::{Numbering, ROWS_MAX, Top, TopAppended};
 pub(crate) use union::Union;
 pub(crate) use unnest::Unnest;
 
@@ -88,6 +98,11 @@ pub(crate) trait Operator: Send {
     /// Whether it has something to do though no input changed.
     fn is_due(&self, _epoch: &Epoch<'_>) -> bool {
         false
+    }
+
+    /// The time, in microseconds since 1970, at which time alone gives it something to do.
+    fn due_at(&self) -> Option<i64> {
+        None
     }
 
     /// Rows (or groups) kept between epochs.

@@ -50,7 +50,7 @@ impl Operator for Consolidate {
 }
 
 impl Consolidate {
-    fn add_up(&self, epoch: &Epoch<'_>, batch: &Batch) -> Result<Vec<Batch>> {
+    pub(super) fn add_up(&self, epoch: &Epoch<'_>, batch: &Batch) -> Result<Vec<Batch>> {
         let parts: Vec<Batch> = parts(batch).collect();
         let encoded = epoch.workers.map(&parts, |part| {
             let rows = self.codec.encode_batch(part.rows())?;

@@ -1,11 +1,14 @@
 //! From a view's SQL to DataFusion's logical plan, made fit for a result that must repeat.
 
 mod asof;
+mod distinct_on;
+mod endless;
 mod error;
 mod functions;
 mod order;
 mod panes;
 mod recorded;
+mod sets;
 mod views;
 mod windows;
 
@@ -99,7 +102,7 @@ impl Session {
         });
         let plan = plan.map_err(wrong)?;
         reject_functions(view, &plan)?;
-        order::total(plan).map_err(wrong)
+        sets::count_copies(plan).and_then(order::total).map_err(wrong)
     }
 
     /// The tables and views that `sql` reads.
@@ -141,10 +144,11 @@ impl Session {
 }
 
 /// DataFusion's, but for the one that moves filters below joins: where both sides have columns of the
-/// same names it moves some to the wrong side.
+/// same names it moves some to the wrong side. And a bound on what may recur.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules.insert(0, Arc::new(endless::BoundRecursion));
     rules
 }
 

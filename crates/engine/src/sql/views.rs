@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::recorded::{Recorded, Views, trace};
-use super::{Session, SqlError, panes};
+use super::{Session, SqlError, distinct_on, panes};
 use crate::content::Order;
 use crate::table::{Emit, TableDef, ViewDef};
 
@@ -109,7 +109,8 @@ fn unknown_relation(view: &ViewDef, name: &str, names: &BTreeSet<&str>) -> SqlEr
 fn plan_view(session: &Session, view: &ViewDef, views: &Views) -> Result<PlannedView, SqlError> {
     let plan = session.plan(&view.name, &view.sql)?;
     let wrong = |error| SqlError::from_datafusion(&view.name, &error);
-    let optimized = session.optimize(&view.name, &panes::share(plan.clone()).map_err(wrong)?)?;
+    let written = panes::share(plan.clone()).and_then(distinct_on::as_first_rows).map_err(wrong)?;
+    let optimized = session.optimize(&view.name, &written)?;
     let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
     let mut seen = BTreeSet::new();
     if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {

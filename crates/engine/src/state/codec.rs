@@ -163,6 +163,20 @@ impl KeyedCodec {
         }
     }
 
+    /// The beginning of the rest of each row: the columns that its order is by.
+    ///
+    /// # Errors
+    /// `Bug` if the bytes were not made by a codec of the same kind.
+    pub(crate) fn order_of(&self, rest: &[&[u8]]) -> Result<Encoded> {
+        match &self.rest {
+            Rest::Ordered(part) if self.order.columns > 0 => {
+                let columns = part.decode(rest.iter().copied())?;
+                self.order.encode(&columns[..self.order.columns])
+            }
+            _ => Ok(Encoded::Nothing),
+        }
+    }
+
     /// The columns of rows, given the key and the rest of each.
     ///
     /// # Errors

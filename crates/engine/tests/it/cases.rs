@@ -97,7 +97,6 @@ cases! {
     null_keys_match: "SELECT t.k, u.n FROM t JOIN u ON t.g IS NOT DISTINCT FROM u.g";
     self_join_shared: "SELECT a.k, b.n FROM t a JOIN t b ON a.k = b.k";
     four_way_join: "SELECT a.k, d.n FROM t a JOIN u b ON a.k = b.k LEFT JOIN t c ON b.n = c.n JOIN u d ON a.k = d.k";
-    // Recomputed for now.
     full_join: "SELECT t.k, u.k AS uk FROM t FULL JOIN u ON t.k = u.k";
     left_join_with_condition: "SELECT t.k, t.n, u.n AS un FROM t LEFT JOIN u ON t.k = u.k AND t.n < u.n";
     semi_join: "SELECT k, n FROM t WHERE k IN (SELECT k FROM u WHERE n > 0)";
@@ -108,12 +107,8 @@ cases! {
     except: "SELECT k FROM t EXCEPT SELECT k FROM u";
     intersect: "SELECT k FROM t INTERSECT SELECT k FROM u";
     row_number: "SELECT k, n, row_number() OVER (PARTITION BY g ORDER BY n DESC) AS r FROM t";
-    running_sum: "SELECT k, n, sum(v) OVER (PARTITION BY g ORDER BY n ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM t";
     rank: "SELECT k, rank() OVER (ORDER BY g) AS r FROM t";
     median: "SELECT g, median(n) AS m FROM t WHERE n BETWEEN -100 AND 100 GROUP BY g";
-    array_agg: "SELECT g, array_agg(k) AS ks FROM t GROUP BY g";
-    string_agg: "SELECT k, string_agg(g, ',') AS gs FROM t GROUP BY k";
-    first_value: "SELECT g, first_value(n ORDER BY k) AS f FROM t GROUP BY g";
     rollup: "SELECT g, k, count(*) AS c FROM t GROUP BY ROLLUP (g, k)";
     distinct_on: "SELECT DISTINCT ON (g) g, k, n FROM t ORDER BY g, n DESC";
     recursive: "WITH RECURSIVE r AS (SELECT max(k) AS x FROM t UNION ALL SELECT x - 1 FROM r WHERE x > 0) SELECT x FROM r";
@@ -121,6 +116,61 @@ cases! {
     unnest_of_aggregate: "SELECT g, unnest(ns) AS n FROM (SELECT g, array_agg(n) AS ns FROM t WHERE n > 0 GROUP BY g)";
     unnest_of_different_lengths: "SELECT k, unnest(CASE WHEN k < 2 THEN [k] WHEN k < 4 THEN range(0, k) WHEN k < 5 THEN [] END) AS e FROM t";
     unnest_of_two: "SELECT k, unnest([n, k]) AS a, unnest([k]) AS b FROM t";
+    unnest_of_lists_of_different_lengths: "SELECT k, unnest(CASE WHEN k < 3 THEN [k, n] ELSE [k] END) AS a, unnest(CASE WHEN k < 2 THEN [] WHEN k < 5 THEN range(0, k) END) AS b FROM t";
+    unnest_of_struct: "SELECT k, unnest(struct(n, g)) FROM t";
+    unnest_of_unnest: "SELECT k, unnest(unnest([[n], [k, n]])) AS e FROM t";
+    scalar_subquery_shown: "SELECT k, n, (SELECT count(*) FROM u) AS c, (SELECT max(g) FROM u WHERE n > 3) AS m FROM t";
+    scalar_subquery_of_one_row: "SELECT k, (SELECT g FROM u ORDER BY n, k LIMIT 1) AS first FROM t WHERE v IS NOT NULL";
+    scalar_subquery_of_both: "SELECT k, n - (SELECT min(k) FROM u) AS d FROM t WHERE k >= (SELECT avg(k) FROM t)";
+    scalar_subquery_in_scalar_subquery: "SELECT k FROM t WHERE k > (SELECT max(k) FROM u WHERE k < (SELECT avg(k) FROM t))";
+    scalar_subquery_in_having: "SELECT g, count(*) AS c FROM t GROUP BY g HAVING count(*) > (SELECT count(*) FROM u WHERE k = 1)";
+    scalar_subquery_in_join: "SELECT t.k, u.n FROM t JOIN u ON t.k = u.k AND t.n + u.n > (SELECT min(k) FROM u)";
+    scalar_subquery_in_left_join: "SELECT t.k, u.n FROM t LEFT JOIN u ON t.k = u.k AND t.n + u.n > (SELECT min(k) FROM u)";
+    scalar_subquery_in_aggregate: "SELECT g, sum(k - (SELECT min(k) FROM u)) AS s, max(n) AS m FROM t GROUP BY g";
+    scalar_subquery_in_order: "SELECT k, n FROM t ORDER BY abs(k - (SELECT max(k) FROM u)), n LIMIT 3";
+    scalar_subquery_in_window: "SELECT k, rank() OVER (ORDER BY k - (SELECT max(k) FROM u) DESC) AS r FROM t";
+    scalar_subquery_in_case: "SELECT k, CASE WHEN k > 3 THEN (SELECT sum(n) FROM u) ELSE k END AS s FROM t";
+    scalar_subquery_alone: "SELECT (SELECT sum(k) FROM t) - (SELECT sum(k) FROM u) AS d";
+    any_and_all: "SELECT k, n FROM t WHERE k > ANY (SELECT k FROM u WHERE k > 2) OR n < ALL (SELECT n FROM u)";
+    except_all: "SELECT k, g FROM t EXCEPT ALL SELECT k, g FROM u";
+    intersect_all: "SELECT k, g FROM t INTERSECT ALL SELECT k, g FROM u";
+    except_all_of_one: "SELECT k FROM t EXCEPT ALL (SELECT k FROM t WHERE n > 0 INTERSECT ALL SELECT k FROM u)";
+    distinct_on_expression: "SELECT DISTINCT ON (k % 2, g) k + 1 AS k1, v FROM t ORDER BY k % 2, g, ts DESC, v";
+    distinct_on_without_order: "SELECT DISTINCT ON (k) k, g, n FROM t";
+    limit_of_expressions: "SELECT k, n FROM t ORDER BY n, k LIMIT 1 + 2 OFFSET 2 - 1";
+    rank_of_groups: "SELECT k, g, rank() OVER (PARTITION BY g ORDER BY k DESC) AS r FROM t";
+    rank_of_two_columns: "SELECT k, g, rank() OVER (PARTITION BY k % 2 ORDER BY g, k DESC) AS r FROM t";
+    rank_without_order: "SELECT k, rank() OVER (PARTITION BY g) AS r FROM t";
+    dense_rank: "SELECT k, g, dense_rank() OVER (PARTITION BY g ORDER BY k) AS r FROM t";
+    first_ranks: "SELECT k, g, n FROM (SELECT *, rank() OVER (PARTITION BY g ORDER BY k) AS r FROM t) WHERE r <= 2";
+    first_ranks_of_all: "SELECT k, r FROM (SELECT *, rank() OVER (ORDER BY k DESC) AS r FROM t) WHERE r < 4";
+    first_dense_ranks: "SELECT k, g, r FROM (SELECT *, dense_rank() OVER (PARTITION BY g ORDER BY k DESC) AS r FROM t) WHERE r <= 2";
+    one_dense_rank: "SELECT k, n FROM (SELECT *, dense_rank() OVER (ORDER BY k) AS r FROM t) WHERE r = 2";
+    both_ranks: "SELECT k, rank() OVER (PARTITION BY g ORDER BY k) AS r, dense_rank() OVER (PARTITION BY g ORDER BY k) AS d, row_number() OVER (PARTITION BY g ORDER BY k) AS n FROM t";
+    reachable: "WITH RECURSIVE r AS (SELECT k AS x FROM t WHERE n = 1 UNION SELECT u.n AS x FROM r JOIN u ON u.k = r.x) SELECT x FROM r";
+    reachable_pairs: "WITH RECURSIVE r AS (SELECT k AS a, n AS b FROM t UNION SELECT r.a, t.n FROM r JOIN t ON t.k = r.b) SELECT a, b FROM r";
+    paths_of_some_length: "WITH RECURSIVE r AS (SELECT k AS x, 0 AS d FROM t WHERE n > 2 UNION ALL SELECT u.n, r.d + 1 FROM r JOIN u ON u.k = r.x WHERE r.d < 3) SELECT x, d, count(*) AS c FROM r GROUP BY x, d";
+    recursive_left_join: "WITH RECURSIVE r AS (SELECT k AS x FROM t UNION SELECT coalesce(u.n, 0) AS x FROM r LEFT JOIN u ON u.k = r.x AND u.n > r.x) SELECT x FROM r";
+    recursive_anti_join: "WITH RECURSIVE r AS (SELECT k AS x FROM t UNION SELECT x + 1 AS x FROM r WHERE x < 8 AND NOT EXISTS (SELECT 1 FROM u WHERE u.k = r.x)) SELECT x FROM r";
+    recursive_aggregate: "WITH RECURSIVE r AS (SELECT k AS x FROM t WHERE k > 3 UNION SELECT min(u.n) AS x FROM r JOIN u ON u.k = r.x GROUP BY r.x) SELECT x FROM r";
+    recursive_with_scalar_subquery: "WITH RECURSIVE r AS (SELECT k AS x FROM t WHERE k < 6 UNION ALL SELECT x - 1 AS x FROM r WHERE x > (SELECT min(k) FROM u)) SELECT x, count(*) AS c FROM r GROUP BY x";
+    recursive_with_values: "WITH RECURSIVE r AS (SELECT k AS x FROM t UNION SELECT e.b AS x FROM r JOIN (VALUES (1, 2), (2, 5), (5, 1)) AS e(a, b) ON e.a = r.x) SELECT x FROM r";
+    recursive_from_a_constant: "WITH RECURSIVE r AS (SELECT CAST(1 AS BIGINT) AS x UNION SELECT u.n AS x FROM r JOIN u ON u.k = r.x) SELECT x FROM r";
+    recursive_global_aggregate: "WITH RECURSIVE r AS (SELECT max(k) AS x FROM t UNION ALL SELECT max(x) - 1 AS x FROM r HAVING max(x) > 0) SELECT x FROM r";
+    recursive_by_the_name_of_a_table: "WITH RECURSIVE u AS (SELECT k AS x FROM t UNION ALL SELECT x - 1 AS x FROM u WHERE x > 2) SELECT x FROM u";
+    recursive_twice: "WITH RECURSIVE a AS (SELECT k AS x FROM t UNION SELECT u.n AS x FROM a JOIN u ON u.k = a.x), b AS (SELECT x AS y FROM a WHERE x > 0 UNION ALL SELECT y - 1 AS y FROM b JOIN a ON a.x = b.y WHERE y > 1 AND y < 9) SELECT y, count(*) AS c FROM b GROUP BY y";
+    running_sum: "SELECT k, n, sum(v) OVER (PARTITION BY g ORDER BY n ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM t";
+    moving_variance: "SELECT k, n, var_pop(v) OVER (PARTITION BY g ORDER BY n ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM t";
+    lag_and_lead: "SELECT k, lag(n) OVER (PARTITION BY g ORDER BY k) AS a, lead(n, 2) OVER (PARTITION BY g ORDER BY k) AS b FROM t";
+    moving_sum_of_all: "SELECT k, n, sum(k) OVER (ORDER BY n ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS s FROM t";
+    window_ahead: "SELECT k, n, max(v) OVER (PARTITION BY g ORDER BY n DESC ROWS BETWEEN 1 FOLLOWING AND 3 FOLLOWING) AS m, count(*) OVER (PARTITION BY g ORDER BY n DESC ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) AS c FROM t";
+    lag_of_all: "SELECT k, n, lag(n, 2, 0) OVER (ORDER BY k) AS a, lead(g) OVER (ORDER BY k) AS b, lag(v, -1) OVER (ORDER BY k) AS c FROM t";
+    first_and_last_value: "SELECT k, first_value(n) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS a, nth_value(n, 2) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS b FROM t";
+    difference_to_the_last: "SELECT g, ts, k - lag(k) OVER (PARTITION BY g ORDER BY ts) AS d FROM t";
+    // Computed anew, by group or from everything.
+    array_agg: "SELECT g, array_agg(k) AS ks FROM t GROUP BY g";
+    string_agg: "SELECT k, string_agg(g, ',') AS gs FROM t GROUP BY k";
+    first_value: "SELECT g, first_value(n ORDER BY k) AS f FROM t GROUP BY g";
     top_rows_of_groups: "SELECT * FROM (SELECT k, g, n, row_number() OVER (PARTITION BY g ORDER BY n DESC, k) AS r FROM t) WHERE r <= 2";
     last_row_of_groups: "SELECT k, n FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC) AS r FROM t) WHERE r = 1";
     row_number_and_first_rows: "SELECT a.k, b.r FROM (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) a JOIN (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) b ON a.k = b.k WHERE a.r < 3";
@@ -134,7 +184,6 @@ cases! {
     regressions: "SELECT k, regr_slope(v, n) AS a, regr_intercept(v, n) AS b, regr_r2(v, n) AS c, regr_count(v, n) AS d, regr_avgx(v, n) AS e, regr_avgy(v, n) AS f, regr_sxx(v, n) AS g, regr_syy(v, n) AS h, regr_sxy(v, n) AS i FROM t GROUP BY k";
     variance_of_some: "SELECT g, var_pop(v) FILTER (WHERE k > 2) AS a, stddev(v) FILTER (WHERE n > 0) AS b FROM t GROUP BY g";
     statistics_of_distinct: "SELECT g, sum(DISTINCT v) AS a, avg(DISTINCT v) AS b, var(DISTINCT v) AS c, stddev_pop(DISTINCT k) AS d, count(*) AS n FROM t GROUP BY g";
-    moving_variance: "SELECT k, n, var_pop(v) OVER (PARTITION BY g ORDER BY n ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM t";
     averaged_decimals: "SELECT g, avg(CAST(k AS DECIMAL(10,2))) AS a, avg(CAST(n % 7 AS DECIMAL(18,3))) AS b FROM t GROUP BY g";
     averaged_long_decimals: "SELECT g, avg(CAST(k + 1 AS DECIMAL(30,3))) AS c FROM t GROUP BY g";
     bits: "SELECT g, bit_and(n) AS a, bit_or(n) AS b, bit_xor(n) AS c, bit_xor(DISTINCT k) AS d, bool_and(n > 0) AS e, bool_or(v > 1) AS f FROM t GROUP BY g";
@@ -144,7 +193,6 @@ cases! {
     medians_alone: "SELECT g, median(v) AS a, median(CAST(k AS DECIMAL(10,2))) AS b, median(CAST(v / 4 AS FLOAT)) AS c, median(v) FILTER (WHERE k > 2) AS d FROM t GROUP BY g";
     median_of_distinct: "SELECT g, median(DISTINCT v) AS a, count(*) AS c FROM t GROUP BY g";
     median_of_all: "SELECT median(k) AS m FROM t";
-    lag_and_lead: "SELECT k, lag(n) OVER (PARTITION BY g ORDER BY k) AS a, lead(n, 2) OVER (PARTITION BY g ORDER BY k) AS b FROM t";
     sum_distinct: "SELECT g, sum(DISTINCT k) AS s FROM t GROUP BY g";
 }
 
@@ -186,6 +234,28 @@ fn closed_sessions() {
                FROM session(t, ts, '10s', k) GROUP BY k, window_start, window_end";
     check_with(Setting::FINAL, sql, &[]);
     check_with(Setting::FINAL, "SELECT * FROM session(t, ts, '1m', g)", &[]);
+}
+
+/// The time of the epoch is its number, in microseconds; that of a row is its `k`.
+#[test]
+fn rows_that_come_and_go_with_time() {
+    for condition in [
+        "at > now() - INTERVAL '2 microseconds'",
+        "at >= now() - INTERVAL '2 microseconds'",
+        "now() > at + INTERVAL '1 microsecond'",
+        "at <= now() AND n > 0",
+        "at BETWEEN now() - INTERVAL '3 microseconds' AND now() - INTERVAL '1 microsecond'",
+        "at > now() - INTERVAL '4 microseconds' AND at < now()",
+        "at = now()",
+        "CAST(at AS DATE) = current_date",
+        "at > now() OR n = 1",
+        "date_trunc('day', at) < now() - INTERVAL '1 microsecond' + INTERVAL '1 day'",
+    ] {
+        let at = "arrow_cast(k, 'Timestamp(Microsecond, None)') AS at";
+        let rows = format!("SELECT k, g, n, {at} FROM t");
+        check(&format!("SELECT k, n FROM ({rows}) WHERE {condition}"));
+        check(&format!("SELECT g, count(*) AS c FROM ({rows}) WHERE {condition} GROUP BY g"));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod cases;
 mod failing;
 mod generate;
+mod incremental;
 mod random;
 mod rig;
 mod slt;

@@ -109,7 +109,7 @@ impl Setting {
         Self { deletions: false, keyed: false, event_time: true, emit: Emit::Final };
 }
 
-fn tables(setting: Setting) -> Vec<TableDef> {
+pub(crate) fn tables(setting: Setting) -> Vec<TableDef> {
     let table = |name: &str| TableDef {
         name: name.to_owned(),
         schema: rows(&[]).schema(),

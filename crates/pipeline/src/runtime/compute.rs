@@ -91,6 +91,7 @@ impl Compute {
         for feed in &self.feeds {
             feed.send(input.epoch, &output, read_at_nanos);
         }
+        self.shared.set_due(self.circuit.due_at());
         let busy = clock::stopwatch_nanos() - started;
         self.shared.epoch_done(input, &self.circuit, busy, read_at_nanos, self.feeds.is_empty());
         Ok(())

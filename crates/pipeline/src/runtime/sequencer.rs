@@ -124,7 +124,9 @@ impl Sequencer {
     ) -> Result<(Vec<SourceInput>, Vec<(String, Vec<Rejected>)>)> {
         let mut by_source: BTreeMap<usize, Vec<Arrival>> = BTreeMap::new();
         for arrival in arrived {
-            by_source.entry(arrival.source).or_default().push(arrival);
+            if let Some(source) = arrival.source {
+                by_source.entry(source).or_default().push(arrival);
+            }
         }
         let (mut inputs, mut letters) = (Vec::new(), Vec::new());
         for (number, arrivals) in by_source {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use syncline_change::source::{Chunk, Decode, Position, Rejected, Source};
 use syncline_change::{Batch, Error, Result};
 use syncline_connect::config::OnError;
@@ -18,6 +18,9 @@ use crate::clock;
 
 /// How often retry requests are looked for.
 const RETRY_POLL: Duration = Duration::from_millis(250);
+/// How often it is looked whether time alone has changed a view, and so how many epochs it makes at
+/// the most.
+const TIME_POLL: Duration = Duration::from_millis(100);
 
 /// A source that is about to be read.
 pub(super) struct SourceTask {
@@ -36,7 +39,8 @@ pub(super) struct SourceTask {
 
 /// What the sequencer is handed.
 pub(super) struct Arrival {
-    pub(super) source: usize,
+    /// `None`: nothing has come but the time at which a view changes.
+    pub(super) source: Option<usize>,
     pub(super) rows: Batch,
     pub(super) rejected: Vec<Rejected>,
     /// Rejects that are only counted.
@@ -113,6 +117,14 @@ pub(super) fn spawn(
                 }
             }
         };
+        let ticks = async {
+            loop {
+                tokio::time::sleep(TIME_POLL).await;
+                if shared.take_due(clock::wall_us()) && to.send(tick()).await.is_err() {
+                    break;
+                }
+            }
+        };
         let ended = async {
             for task in bounded {
                 let _ = task.await;
@@ -126,6 +138,7 @@ pub(super) fn spawn(
         };
         tokio::select! {
             () = poll => {}
+            () = ticks => {}
             () = ended => {}
         }
     }));
@@ -188,9 +201,14 @@ async fn read(
     }
 }
 
+/// An epoch is wanted, though there are no rows for it.
+fn tick() -> Arrival {
+    Arrival { source: None, finished: false, ..finished(0, &SchemaRef::new(Schema::empty())) }
+}
+
 fn finished(source: usize, schema: &SchemaRef) -> Arrival {
     Arrival {
-        source,
+        source: Some(source),
         rows: Batch::empty(schema.clone()),
         rejected: vec![],
         skipped: 0,
@@ -213,7 +231,7 @@ fn arrival(source: usize, name: &str, on_error: OnError, chunk: Chunk) -> Result
         _ => (chunk.rejected, 0),
     };
     Ok(Arrival {
-        source,
+        source: Some(source),
         rows: chunk.rows,
         rejected,
         skipped,
@@ -287,7 +305,7 @@ fn retried(decoders: &Decoders, shared: &Shared, request: RetryRequest) -> Resul
     };
     let (rows, rejected) = decoded.map_err(|error| error.within(format!("source `{name}`")))?;
     Ok(Arrival {
-        source: *number,
+        source: Some(*number),
         rows,
         rejected,
         skipped: 0,

@@ -128,6 +128,8 @@ pub struct Shared {
     /// Records of the epoch log, read along with a replay.
     records: Mutex<Option<Records>>,
     last_time_us: AtomicI64,
+    /// When time alone will change a view; the end of time if it will not.
+    due_us: AtomicI64,
     epoch: AtomicU64,
     epoch_nanos: AtomicU64,
     journal_bytes: AtomicU64,
@@ -216,6 +218,7 @@ impl Shared {
             ingests: Mutex::default(),
             records: Mutex::new(records),
             last_time_us: AtomicI64::new(0),
+            due_us: AtomicI64::new(i64::MAX),
             epoch: AtomicU64::new(0),
             epoch_nanos: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
@@ -676,6 +679,17 @@ impl Shared {
 
     pub(super) fn set_last_time_us(&self, time_us: i64) {
         self.last_time_us.store(time_us, Relaxed);
+    }
+
+    pub(super) fn set_due(&self, due_us: Option<i64>) {
+        self.due_us.store(due_us.unwrap_or(i64::MAX), Relaxed);
+    }
+
+    /// Whether time alone changes a view by now. Says so once, until the circuit has been asked anew.
+    pub(super) fn take_due(&self, now_us: i64) -> bool {
+        let due_us = self.due_us.load(Relaxed);
+        due_us <= now_us
+            && self.due_us.compare_exchange(due_us, i64::MAX, Relaxed, Relaxed).is_ok()
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -2,8 +2,12 @@
 
 mod aggregate;
 mod join;
+mod nearby;
 mod order;
 mod recompute;
+mod recursion;
+mod scalars;
+mod temporal;
 mod unnest;
 
 use std::collections::{BTreeSet, HashMap};
@@ -44,6 +48,8 @@ pub(super) struct Compiler {
     arrangements: Vec<(usize, Arrangement, usize)>,
     /// The nodes of window plans of which only the first row numbers are wanted.
     first_of: HashMap<(LogicalPlan, usize), usize>,
+    /// What there is around a part of a recursion, if this is the compiler of one.
+    inside: Option<recursion::Inside>,
     runner: Arc<Runner>,
     pub(super) memory: Arc<Memory>,
     props: ExecutionProps,
@@ -60,6 +66,7 @@ impl Compiler {
             selections: HashMap::new(),
             arrangements: Vec::new(),
             first_of: HashMap::new(),
+            inside: None,
             runner,
             memory: Arc::default(),
             props: ExecutionProps::new(),
@@ -104,9 +111,12 @@ impl Compiler {
         if let Some(&node) = self.shared.get(plan) {
             return Ok(node);
         }
-        let node = match self.incremental(plan)? {
-            Ok(node) => node,
-            Err(reason) => self.recompute(plan, reason)?,
+        let node = match self.outside(plan) {
+            Some(node) => node,
+            None => match self.incremental(plan)? {
+                Ok(node) => node,
+                Err(reason) => self.recompute(plan, reason)?,
+            },
         };
         self.shared.insert(plan.clone(), node);
         Ok(node)
@@ -116,8 +126,19 @@ impl Compiler {
         if !self.reads_tables(plan)? {
             return Ok(Err("it is a constant".to_owned()));
         }
+        if let LogicalPlan::Filter(filter) = plan
+            && let Some(node) = self.temporal(filter)?
+        {
+            return Ok(Ok(node));
+        }
         if let Some(reason) = self.unfit(plan)? {
             return Ok(Err(reason));
+        }
+        if !matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Filter(_)) {
+            let subqueries = scalars::of(&plan.expressions())?;
+            if !subqueries.is_empty() {
+                return self.over_scalars(plan, &subqueries).map(Ok);
+            }
         }
         match plan {
             LogicalPlan::TableScan(scan) => {
@@ -141,6 +162,7 @@ impl Compiler {
             LogicalPlan::Join(join) => self.join(join, plan),
             LogicalPlan::Window(window) => self.window(window, plan, None),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest, plan),
+            LogicalPlan::RecursiveQuery(query) => self.recursion(query, plan),
             LogicalPlan::Union(union) => {
                 let inputs =
                     union.inputs.iter().map(|input| self.compile(input)).collect::<Result<_>>()?;
@@ -161,12 +183,18 @@ impl Compiler {
         }
     }
 
+    /// Whether expressions of this very node are computed from its input's rows alone.
+    fn is_plain(&self, plan: &LogicalPlan) -> Result<bool> {
+        Ok(self.unfit(plan)?.is_none() && scalars::of(&plan.expressions())?.is_empty())
+    }
+
     /// Why an expression of this very node keeps it from being incremental.
     fn unfit(&self, plan: &LogicalPlan) -> Result<Option<Reason>> {
         let mut reason = None;
         plan.apply_expressions(|expr| {
             expr.apply(|part| {
                 reason = match part {
+                    Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => None,
                     Expr::ScalarSubquery(_)
                     | Expr::InSubquery(_)
                     | Expr::Exists(_)
@@ -190,7 +218,7 @@ impl Compiler {
 
     /// `None` if it is not of a table or view.
     fn scan(&mut self, scan: &TableScan) -> Result<Option<usize>> {
-        let Some(&relation) = self.relations.get(scan.table_name.table()) else { return Ok(None) };
+        let Some(relation) = self.relation(scan) else { return Ok(None) };
         let Some(projection) = &scan.projection else { return Ok(Some(relation)) };
         let schema = Arc::new(self.nodes[relation].schema.project(projection)?);
         if projection.len() == self.nodes[relation].schema.fields().len() && projection.is_sorted()
@@ -211,7 +239,7 @@ impl Compiler {
     /// functions such as `generate_series` never change.
     fn reads_tables(&self, plan: &LogicalPlan) -> Result<bool> {
         let is_read = |node: &LogicalPlan| match node {
-            LogicalPlan::TableScan(scan) => self.relations.contains_key(scan.table_name.table()),
+            LogicalPlan::TableScan(scan) => self.relation(scan).is_some(),
             _ => false,
         };
         plan.exists(|node| {
@@ -236,7 +264,23 @@ impl Compiler {
             Some(predicate) => self.compile_for(input, predicate)?,
             None => self.compile(input)?,
         };
-        let physical = |expr: &Expr| self.physical(expr, input.schema());
+        self.map_over((node, input.schema()), predicate, columns, plan)
+    }
+
+    /// A filter and projection over the node of its input.
+    fn map_over(
+        &mut self,
+        (node, input): (usize, &DFSchema),
+        predicate: Option<&Expr>,
+        columns: Option<&[Expr]>,
+        plan: &LogicalPlan,
+    ) -> Result<usize> {
+        let exprs = predicate.into_iter().chain(columns.into_iter().flatten());
+        let subqueries = scalars::of(exprs)?;
+        if !subqueries.is_empty() {
+            return self.map_with_scalars((node, input), predicate, columns, &subqueries, plan);
+        }
+        let physical = |expr: &Expr| self.physical(expr, input);
         let columns_physical = columns
             .map(|columns| columns.iter().map(physical).collect::<Result<Vec<_>>>())
             .transpose()?;
@@ -258,10 +302,8 @@ impl Compiler {
         projection: &Projection,
         plan: &LogicalPlan,
     ) -> Result<usize> {
-        let columns = projection.expr.iter();
-        let columns = columns.map(|expr| self.physical(expr, projection.input.schema()));
-        let columns = Some(columns.collect::<Result<Vec<_>>>()?);
-        self.add_map(input, None, columns, arrow_schema(plan), list(&projection.expr))
+        let schema = projection.input.schema();
+        self.map_over((input, schema), None, Some(&projection.expr), plan)
     }
 
     fn add_map(
@@ -343,6 +385,9 @@ impl Compiler {
     fn arrange(&mut self, input: usize, by: Arrangement) -> Result<usize> {
         let found = self.arrangements.iter().find(|(of, have, _)| *of == input && *have == by);
         if let Some(&(_, _, node)) = found {
+            return Ok(node);
+        }
+        if let Some(node) = self.arranged_outside(input, &by) {
             return Ok(node);
         }
         let keys: Vec<String> = by.keys.iter().map(|(key, _)| key.to_string()).collect();

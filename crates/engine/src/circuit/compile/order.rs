@@ -1,5 +1,7 @@
 //! ORDER BY with LIMIT, and window functions.
 
+use std::sync::Arc;
+
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -14,7 +16,9 @@ use super::super::detail::{list, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
 use crate::functions::session::{Bound, gap_in};
-use crate::operators::{Arrangement, Operator, ROWS_MAX, Session, SortTerm, Top, TopAppended};
+use crate::operators::{
+    Arrangement, Numbering, Operator, ROWS_MAX, Session, SortTerm, Top, TopAppended,
+};
 
 impl Compiler {
     /// LIMIT over rows whose order stands further down, below projections.
@@ -63,28 +67,33 @@ impl Compiler {
         self.first_rows("top", detail, (input, by), (skip, fetch), None).map(Ok)
     }
 
-    /// The first rows of each group, with their numbers if `numbered` is the schema with these.
+    /// The first rows of each group, with their numbers if `numbered` says which, and gives the schema
+    /// with these.
     fn first_rows(
         &mut self,
         label: &str,
         detail: String,
         (input, by): (usize, Arrangement),
         (skip, fetch): (usize, usize),
-        numbered: Option<SchemaRef>,
+        numbered: Option<(Numbering, SchemaRef)>,
     ) -> Result<usize> {
         let key = self.nodes[input].key.clone();
-        let numbered_rows = numbered.is_some();
         let input_schema = self.nodes[input].schema.clone();
-        let schema = numbered.unwrap_or_else(|| input_schema.clone());
-        let is_small = fetch.saturating_add(skip) <= ROWS_MAX;
+        let (numbers, schema) = match numbered {
+            Some((numbering, schema)) => (Some(numbering), schema),
+            None => (None, input_schema.clone()),
+        };
+        // Of rows that tie there may be any number.
+        let is_small = fetch.saturating_add(skip) <= ROWS_MAX
+            && matches!(numbers, None | Some(Numbering::Rows));
         let (input, work): (usize, Box<dyn Operator>) = if is_small && self.nodes[input].append_only
         {
             let (view, schemas) = (self.view.clone(), (input_schema, schema.clone()));
-            let work = TopAppended::new(view, by, (skip, fetch), numbered_rows, schemas)?;
+            let work = TopAppended::new(view, by, (skip, fetch), numbers.is_some(), schemas)?;
             (input, Box::new(work))
         } else {
             let name = format!("{label} ({detail})");
-            let work = Top { skip, fetch, numbered: numbered_rows, schema: schema.clone(), name };
+            let work = Top { skip, fetch, numbers, schema: schema.clone(), name };
             (self.arrange(input, by)?, Box::new(work))
         };
         let node = self.operator(label, detail, work, vec![input], schema);
@@ -93,7 +102,7 @@ impl Compiler {
         Ok(node)
     }
 
-    fn terms(&self, order: &[SortExpr], schema: &DFSchema) -> Result<Vec<SortTerm>> {
+    pub(super) fn terms(&self, order: &[SortExpr], schema: &DFSchema) -> Result<Vec<SortTerm>> {
         let term = |term: &SortExpr| {
             let expr = self.physical(&term.expr, schema)?;
             Ok(SortTerm {
@@ -116,19 +125,17 @@ impl Compiler {
         if calls.len() < window.window_expr.len() {
             return Ok(Err("a window function inside of an expression".to_owned()));
         }
-        if let [call] = calls.as_slice()
-            && call.fun.name() == "row_number"
-        {
-            return self.row_number(window, call, plan, first).map(Ok);
+        let numberings: Option<Vec<Numbering>> =
+            calls.iter().map(|call| Numbering::named(call.fun.name())).collect();
+        match (numberings.as_deref(), calls.as_slice()) {
+            (Some([numbering]), [call]) => {
+                return self.numbered(window, (call, *numbering), plan, first).map(Ok);
+            }
+            (Some(_), _) => return self.one_by_one(window).map(Ok),
+            _ => {}
         }
         if let Some(node) = self.session(window, &calls, plan)? {
             return Ok(Ok(node));
-        }
-        // What all functions have in common to partition by tells groups apart for all of them.
-        let mut common = calls[0].params.partition_by.clone();
-        common.retain(|expr| calls.iter().all(|call| call.params.partition_by.contains(expr)));
-        if common.is_empty() {
-            return Ok(Err("a window function over all rows".to_owned()));
         }
         let computed = calls.iter().flat_map(|call| {
             let params = &call.params;
@@ -137,6 +144,15 @@ impl Compiler {
             params.args.iter().chain(&params.partition_by).chain(order).chain(filter)
         });
         let computed: Vec<Expr> = computed.cloned().collect();
+        if let Some(node) = self.nearby(window, &calls, &computed, plan)? {
+            return Ok(Ok(node));
+        }
+        // What all functions have in common to partition by tells groups apart for all of them.
+        let mut common = calls[0].params.partition_by.clone();
+        common.retain(|expr| calls.iter().all(|call| call.params.partition_by.contains(expr)));
+        if common.is_empty() {
+            return Ok(Err("a window function over all rows".to_owned()));
+        }
         let reason = "window functions are computed anew for each partition that changes";
         self.regroup(plan, &window.input, &common, &computed, reason.to_owned()).map(Ok)
     }
@@ -191,10 +207,20 @@ impl Compiler {
         Ok(Some(node))
     }
 
-    fn row_number(
+    /// Each window function by a node of its own.
+    fn one_by_one(&mut self, window: &WindowPlan) -> Result<usize> {
+        let mut plan = window.input.clone();
+        for expr in &window.window_expr {
+            let one = WindowPlan::try_new(vec![expr.clone()], plan).map_err(failed)?;
+            plan = Arc::new(LogicalPlan::Window(one));
+        }
+        self.compile(&plan)
+    }
+
+    fn numbered(
         &mut self,
         window: &WindowPlan,
-        call: &WindowFunction,
+        (call, numbering): (&WindowFunction, Numbering),
         plan: &LogicalPlan,
         first: Option<usize>,
     ) -> Result<usize> {
@@ -207,7 +233,9 @@ impl Compiler {
         let detail = format!("{}{only}", list(&window.window_expr));
         let input = self.compile(&window.input)?;
         let fetch = first.unwrap_or(usize::MAX);
-        self.first_rows("row number", detail, (input, by), (0, fetch), Some(arrow_schema(plan)))
+        let label = if numbering == Numbering::Rows { "row number" } else { "rank" };
+        let numbered = Some((numbering, arrow_schema(plan)));
+        self.first_rows(label, detail, (input, by), (0, fetch), numbered)
     }
 
     /// The node of `plan`, of which only rows that pass `predicate` are wanted: where that asks for
@@ -233,7 +261,7 @@ impl Compiler {
     ) -> Result<Option<usize>> {
         match plan {
             LogicalPlan::SubqueryAlias(alias) => self.compile_first(&alias.input, position, first),
-            LogicalPlan::Projection(projection) if self.unfit(plan)?.is_none() => {
+            LogicalPlan::Projection(projection) if self.is_plain(plan)? => {
                 let Expr::Column(column) = projection.expr[position].clone().unalias() else {
                     return Ok(None);
                 };
@@ -244,13 +272,9 @@ impl Compiler {
                 }
             }
             LogicalPlan::Window(window) if position >= window.input.schema().fields().len() => {
-                let single = window.window_expr.len() == 1;
-                let is_row_number = window.window_expr.iter().filter_map(call_of);
-                if !single || !is_row_number.into_iter().all(|call| call.fun.name() == "row_number")
-                {
-                    return Ok(None);
-                }
-                if self.unfit(plan)?.is_some() {
+                let [only] = window.window_expr.as_slice() else { return Ok(None) };
+                let numbering = call_of(only).and_then(|c| Numbering::named(c.fun.name()));
+                if numbering.is_none() || !self.is_plain(plan)? {
                     return Ok(None);
                 }
                 let known = (plan.clone(), first);

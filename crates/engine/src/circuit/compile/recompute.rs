@@ -12,7 +12,7 @@ use syncline_change::Result;
 use super::super::detail::plain;
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::{empty_table, failed};
-use crate::operators::{Arrangement, Recompute, Regroup};
+use crate::operators::{Arrangement, Each, Recompute, Regroup};
 
 impl Compiler {
     /// The node computed anew over its inputs' whole content. Inputs that can be kept up to date
@@ -43,7 +43,7 @@ impl Compiler {
                     return Ok(Transformed::no(node));
                 };
                 let name = scan.table_name.table().to_owned();
-                let Some(&relation) = self.relations.get(&name) else {
+                let Some(relation) = self.relation(&scan) else {
                     return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
                 };
                 let table = match own.get(&name) {
@@ -73,6 +73,26 @@ impl Compiler {
         let detail = plain(&plan.display().to_string());
         let node = self.operator("recompute", detail, Box::new(work), inputs, schema);
         self.nodes[node].recompute = Some(reason);
+        Ok(node)
+    }
+
+    /// The node of `plan`, whose result for a row depends on that row alone, computed by DataFusion
+    /// for the rows that change.
+    pub(super) fn each(&mut self, plan: &LogicalPlan, input: &LogicalPlan) -> Result<usize> {
+        let table = empty_table(arrow_schema(input)).map_err(failed)?;
+        let children = vec![stand_in(0, &table, input.schema())];
+        let work = Each {
+            runner: self.runner.clone(),
+            plan: plan.with_new_exprs(plan.expressions(), children).map_err(failed)?,
+            table,
+            schema: arrow_schema(plan),
+            view: self.view.clone(),
+        };
+        let input = self.compile(input)?;
+        let detail = plain(&plan.display().to_string());
+        let node =
+            self.operator("each row", detail, Box::new(work), vec![input], arrow_schema(plan));
+        self.nodes[node].append_only = self.nodes[input].append_only;
         Ok(node)
     }
 
@@ -110,7 +130,7 @@ impl Compiler {
 
 /// A scan that stands for input number `input` of a recomputed node and has its columns by the
 /// names, qualifiers included, that the node's expressions use.
-fn stand_in(
+pub(super) fn stand_in(
     input: usize,
     table: &Arc<datafusion::datasource::MemTable>,
     schema: &Arc<DFSchema>,

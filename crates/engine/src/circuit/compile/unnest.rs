@@ -1,4 +1,4 @@
-//! `unnest` of a list.
+//! `unnest` of lists and structs.
 
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{LogicalPlan, Unnest as UnnestPlan};
@@ -15,17 +15,14 @@ impl Compiler {
     ) -> Result<Result<usize, Reason>> {
         let lists = unnest.list_type_columns.as_slice();
         let ([(list, element)], []) = (lists, unnest.struct_type_columns.as_slice()) else {
-            return Ok(Err("unnest of several lists, or of a struct".to_owned()));
+            return self.each(plan, &unnest.input).map(Ok);
         };
-        if element.depth != 1 {
-            return Ok(Err("unnest of lists in lists".to_owned()));
-        }
         let is_list = matches!(
             unnest.input.schema().field(*list).data_type(),
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _)
         );
-        if !is_list {
-            return Ok(Err("unnest of a view of a list".to_owned()));
+        if element.depth != 1 || !is_list {
+            return self.each(plan, &unnest.input).map(Ok);
         }
         let input = self.compile(&unnest.input)?;
         let schema = arrow_schema(plan);

@@ -1,0 +1,250 @@
+//! A filter and projection whose expressions hold single values of other inputs: those of scalar
+//! subqueries that do not depend on the row.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_plan::PhysicalExpr;
+use syncline_change::row::{self, RowCodec};
+use syncline_change::source::{RejectClass, Rejected};
+use syncline_change::{Batch, Error, Result};
+
+use super::accumulate::change_count;
+use super::arrange::Arranged;
+use super::map::{Map, without_failing};
+use super::partition::partition;
+use super::recompute::Rows;
+use super::settle::Consolidate;
+use super::{Change, Epoch, Operator, negative, relabel};
+use crate::batch::failed;
+use crate::state::KeyedCodec;
+
+/// How many rows are computed at a time when a value has changed.
+const PART_ROWS: usize = 8192;
+/// The key that all rows have together.
+const NO_KEY: &[u8] = &[];
+
+/// While the values stay, rows are mapped as they come. When one changes, every row is computed with
+/// the old values and with the new ones, and what differs is put out.
+///
+/// While there is more than one row where a value should be, no row can be computed, and none is
+/// shown.
+pub(crate) struct Scalars {
+    /// Over the columns of the rows, and behind them one for each value.
+    open: Map,
+    /// The same with the values in place; `None`: one of them is not single.
+    closed: Option<Map>,
+    /// How many columns the rows have.
+    columns: usize,
+    values: Vec<Value>,
+    differences: Consolidate,
+    name: String,
+}
+
+impl Scalars {
+    /// The inputs are an arrangement of all rows together, and what the values come from, which has
+    /// one column each.
+    pub(crate) fn new(
+        name: String,
+        open: Map,
+        columns: usize,
+        values: &[SchemaRef],
+    ) -> Result<Self> {
+        let values = values.iter().map(|schema| Value::new(schema.clone()));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        let differences = Consolidate::new(open.schema.clone(), false)?;
+        let mut made = Self { open, closed: None, columns, values, differences, name };
+        made.closed = made.close()?;
+        Ok(made)
+    }
+
+    /// The expressions with the values in place.
+    fn close(&self) -> Result<Option<Map>> {
+        let mut literals = Vec::with_capacity(self.values.len());
+        for value in &self.values {
+            let Some(value) = value.single()? else { return Ok(None) };
+            literals.push(Arc::new(Literal::new(value)) as Arc<dyn PhysicalExpr>);
+        }
+        let close = |expr: &Arc<dyn PhysicalExpr>| {
+            let closed = Arc::clone(expr).transform_up(|part| {
+                let place = part.downcast_ref::<Column>().map(Column::index);
+                let value = place.and_then(|place| place.checked_sub(self.columns));
+                Ok(match value {
+                    Some(value) => Transformed::yes(Arc::clone(&literals[value])),
+                    None => Transformed::no(part),
+                })
+            });
+            closed.map(|closed| closed.data).map_err(failed)
+        };
+        let columns = self.open.columns.as_ref();
+        let columns = columns.map(|columns| columns.iter().map(close).collect::<Result<_>>());
+        Ok(Some(Map {
+            view: self.open.view.clone(),
+            predicate: self.open.predicate.as_ref().map(close).transpose()?,
+            columns: columns.transpose()?,
+            schema: self.open.schema.clone(),
+        }))
+    }
+
+    /// What the rows that were there before the epoch become with the new values and were with the
+    /// old ones, where these differ.
+    fn replace(
+        &self,
+        epoch: &mut Epoch<'_>,
+        rows: &Arranged,
+        before: Option<&Map>,
+        output: &mut Vec<Batch>,
+    ) -> Result<()> {
+        let after = self.closed.as_ref();
+        let hash = row::hash(NO_KEY);
+        let mut group = rows.before(epoch.number, partition(hash), hash, NO_KEY);
+        loop {
+            let part: Vec<(&[u8], i64)> = group.by_ref().take(PART_ROWS).collect();
+            if part.is_empty() {
+                return Ok(());
+            }
+            let part = decode(rows.codec(), &part)?;
+            let mut failed_before = Vec::new();
+            let was = compute(epoch, before, &part, &mut failed_before)?;
+            let mut failed_now = Vec::new();
+            let is = compute(epoch, after, &part, &mut failed_now)?;
+            // A row that failed before was reported then.
+            failed_now.retain(|(_, now)| {
+                !failed_before.iter().any(|(_, before)| before.bytes == now.bytes)
+            });
+            epoch.rejected.append(&mut failed_now);
+            let changed = opposed(&self.open.schema, was, is)?;
+            output.extend(self.differences.add_up(epoch, &changed)?);
+        }
+    }
+}
+
+impl Operator for Scalars {
+    fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let Some(rows) = inputs[0].arranged else {
+            return Err(Error::bug(format!("{}: its input is not arranged", self.name)));
+        };
+        let mut has_changed = false;
+        for (value, input) in self.values.iter_mut().zip(&inputs[1..]) {
+            has_changed |= value.take_in(&self.name, input.batches)?;
+        }
+        let mut output = Vec::new();
+        if has_changed {
+            let closed = self.close()?;
+            let before = std::mem::replace(&mut self.closed, closed);
+            if before.is_some() && self.closed.is_none() {
+                epoch.rejected.push((self.open.view.clone(), not_single(epoch.number)));
+            }
+            self.replace(epoch, rows, before.as_ref(), &mut output)?;
+        }
+        if let Some(closed) = &mut self.closed {
+            output.extend(closed.step(epoch, &inputs[..1])?);
+        }
+        Ok(output)
+    }
+
+    fn state_rows(&self) -> usize {
+        self.values.iter().map(|value| value.rows.len()).sum()
+    }
+}
+
+/// Where something is that should be a single value.
+struct Value {
+    codec: RowCodec,
+    rows: Rows,
+}
+
+impl Value {
+    fn new(schema: SchemaRef) -> Result<Self> {
+        Ok(Self { codec: RowCodec::new(schema)?, rows: Rows::new() })
+    }
+
+    /// Whether the rows have changed.
+    fn take_in(&mut self, name: &str, batches: &[Batch]) -> Result<bool> {
+        let mut changes = Rows::new();
+        for batch in batches {
+            let batch = relabel(batch, self.codec.schema())?;
+            let rows = self.codec.encode_batch(batch.rows())?;
+            for (i, row) in rows.iter().enumerate() {
+                change_count(&mut changes, row.data(), batch.weight(i));
+            }
+        }
+        for (row, weight) in &changes {
+            change_count(&mut self.rows, row, *weight);
+        }
+        match self.rows.values().any(|&count| count < 0) {
+            true => Err(negative(name, "a value")),
+            false => Ok(!changes.is_empty()),
+        }
+    }
+
+    /// The value, which of no row is NULL; `None` of more than one.
+    fn single(&self) -> Result<Option<ScalarValue>> {
+        let mut rows = self.rows.iter();
+        let made = match (rows.next(), rows.next()) {
+            (None, _) => ScalarValue::try_from(self.data_type()),
+            (Some((row, 1)), None) => {
+                ScalarValue::try_from_array(&self.codec.decode([&**row])?[0], 0)
+            }
+            _ => return Ok(None),
+        };
+        made.map(Some).map_err(failed)
+    }
+
+    fn data_type(&self) -> &DataType {
+        self.codec.schema().field(0).data_type()
+    }
+}
+
+fn not_single(epoch: u64) -> Rejected {
+    Rejected {
+        bytes: vec![],
+        context: None,
+        position: format!("epoch {epoch}"),
+        class: RejectClass::Expression,
+        message: "a scalar subquery has more than one row: as long as it does, no rows that are \
+                  computed with it are shown"
+            .to_owned(),
+    }
+}
+
+fn decode(codec: &KeyedCodec, rows: &[(&[u8], i64)]) -> Result<Batch> {
+    let columns = codec.decode(rows.iter().map(|(row, _)| (NO_KEY, *row)))?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let batch = RecordBatch::try_new_with_options(codec.schema().clone(), columns, &options)?;
+    Batch::new(batch, Int64Array::from_iter_values(rows.iter().map(|(_, count)| *count)))
+}
+
+/// What `map` makes of rows; nothing without one. Rows for which it fails go to `failed`.
+fn compute(
+    epoch: &mut Epoch<'_>,
+    map: Option<&Map>,
+    rows: &Batch,
+    failed: &mut Vec<(String, Rejected)>,
+) -> Result<Option<Batch>> {
+    let Some(map) = map else { return Ok(None) };
+    let mut epoch = Epoch {
+        number: epoch.number,
+        time_us: epoch.time_us,
+        watermarks: epoch.watermarks,
+        workers: epoch.workers,
+        rejected: failed,
+    };
+    without_failing(&mut epoch, &map.view, rows, |rows| map.apply(rows)).map(|(_, made)| Some(made))
+}
+
+/// `was` taken away and `is` added.
+fn opposed(schema: &SchemaRef, was: Option<Batch>, is: Option<Batch>) -> Result<Batch> {
+    let (was, is) = (was.into_iter().map(|batch| (batch, -1)), is.into_iter().map(|b| (b, 1)));
+    let (mut rows, mut weights) = (Vec::new(), Vec::new());
+    for (batch, sign) in was.chain(is) {
+        weights.extend((0..batch.num_rows()).map(|row| sign * batch.weight(row)));
+        rows.push(batch.rows().clone());
+    }
+    Batch::new(concat_batches(schema, &rows)?, Int64Array::from(weights))
+}
