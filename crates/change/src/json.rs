@@ -23,36 +23,33 @@ use crate::{Error, Result};
 
 /// Writes the rows of one record batch.
 pub struct RowWriter {
-    columns: Vec<(String, Box<dyn WriteValue>)>,
+    /// What stands before each value in an object, the comma included.
+    names: Vec<Vec<u8>>,
+    columns: Vec<Box<dyn WriteValue>>,
 }
 
 impl RowWriter {
     /// # Errors
     /// `Unsupported` if a column's type has no JSON form.
     pub fn new(rows: &RecordBatch) -> Result<Self> {
-        let columns =
-            rows.schema_ref().fields().iter().zip(rows.columns()).map(|(field, column)| {
-                let mut name = Vec::new();
-                write_text(field.name(), &mut name);
-                name.push(b':');
-                // `write_text` makes valid UTF-8 of valid UTF-8.
-                let name = String::from_utf8_lossy(&name).into_owned();
-                Ok((
-                    name,
-                    writer(column).map_err(|e| e.within(format!("column `{}`", field.name())))?,
-                ))
-            });
-        Ok(Self { columns: columns.collect::<Result<_>>()? })
+        let schema = rows.schema_ref();
+        let names = schema.fields().iter().enumerate().map(|(i, field)| {
+            let mut name = if i == 0 { vec![] } else { vec![b','] };
+            write_text(field.name(), &mut name);
+            name.push(b':');
+            name
+        });
+        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+            writer(column).map_err(|e| e.within(format!("column `{}`", field.name())))
+        });
+        Ok(Self { names: names.collect(), columns: columns.collect::<Result<_>>()? })
     }
 
     /// Row `row` as an object, columns in order.
     pub fn object(&self, row: usize, out: &mut Vec<u8>) {
         out.push(b'{');
-        for (i, (name, column)) in self.columns.iter().enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(name.as_bytes());
+        for (name, column) in self.names.iter().zip(&self.columns) {
+            out.extend_from_slice(name);
             column.write(row, out);
         }
         out.push(b'}');
@@ -61,7 +58,7 @@ impl RowWriter {
     /// Row `row` as an array of its values.
     pub fn array(&self, row: usize, out: &mut Vec<u8>) {
         out.push(b'[');
-        for (i, (_, column)) in self.columns.iter().enumerate() {
+        for (i, column) in self.columns.iter().enumerate() {
             if i > 0 {
                 out.push(b',');
             }
@@ -72,7 +69,7 @@ impl RowWriter {
 
     /// The value of one column in row `row`.
     pub fn value(&self, row: usize, column: usize, out: &mut Vec<u8>) {
-        self.columns[column].1.write(row, out);
+        self.columns[column].write(row, out);
     }
 }
 
@@ -267,13 +264,23 @@ fn lists(
     })
 }
 
+fn must_be_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
 /// `text` as a JSON string.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
+    // Most texts have nothing to escape, and to look at all bytes first is the quicker way to know.
+    if !bytes.iter().fold(false, |is_any, &byte| is_any | must_be_escaped(byte)) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut written = 0;
     for (i, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if !must_be_escaped(byte) {
             continue;
         }
         out.extend_from_slice(&bytes[written..i]);
@@ -293,7 +300,7 @@ pub fn write_text(text: &str, out: &mut Vec<u8>) {
 
 fn write_f64(value: f64, out: &mut Vec<u8>) {
     if value.is_finite() {
-        out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else {
         write_not_finite(value, out);
     }
@@ -301,7 +308,7 @@ fn write_f64(value: f64, out: &mut Vec<u8>) {
 
 fn write_f32(value: f32, out: &mut Vec<u8>) {
     if value.is_finite() {
-        out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else {
         write_not_finite(f64::from(value), out);
     }
@@ -409,7 +416,7 @@ mod tests {
         );
         check(
             Arc::new(Float64Array::from(vec![0.1, 15.0, 1e300, f64::NAN, f64::INFINITY])),
-            &["0.1", "15.0", "1e300", "\"NaN\"", "\"Infinity\""],
+            &["0.1", "15.0", "1e+300", "\"NaN\"", "\"Infinity\""],
         );
         check(
             Arc::new(Float32Array::from(vec![0.1, f32::NEG_INFINITY])),
