@@ -12,8 +12,8 @@ use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
 use super::accumulate::{
-    Accumulate, Bitwise, Count, DecimalAverage, Distinct, FloatSum, PairCount, Statistics, Update,
-    bitwise, extreme, median, wrapping_sum,
+    Accumulate, Bitwise, Count, DecimalAverage, Distinct, Ends, FloatSum, PairCount, Pick,
+    Statistics, Update, bitwise, extreme, median, percentile, wrapping_sum,
 };
 use super::groups::Groups;
 use super::map::{evaluate, truths};
@@ -22,7 +22,7 @@ use super::{Change, Epoch, Operator, negative};
 use crate::functions::moments::Statistic;
 
 /// An aggregate function that can be kept up to date by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Function {
     Count,
     Sum,
@@ -30,6 +30,10 @@ pub(crate) enum Function {
     Min,
     Max,
     Median,
+    /// `percentile_cont`, counted from the least value.
+    Percentile(f64),
+    /// `first_value` and `last_value`: what they are ordered by are further arguments.
+    Pick(Pick),
     /// Variance, covariance, correlation and regression.
     Statistic(Statistic),
     /// `regr_count`: rows of which both arguments are there.
@@ -39,7 +43,8 @@ pub(crate) enum Function {
 }
 
 impl Function {
-    /// By DataFusion's name and the number of arguments; `None` for what is not kept up to date.
+    /// By DataFusion's name and the number of arguments; `None` for what is not kept up to date, or
+    /// takes more than arguments.
     pub(crate) fn named(name: &str, arguments: usize) -> Option<Self> {
         Some(match (name, arguments) {
             ("count", _) => Self::Count,
@@ -86,7 +91,7 @@ impl AggregateCall {
     fn accumulator(&self, append_only: bool) -> Result<Box<dyn Accumulate>> {
         let unsupported = || Error::unsupported(format!("{:?} of these types", self.function));
         let argument = || self.argument_types.first().ok_or_else(unsupported);
-        Ok(match self.function {
+        Ok(match &self.function {
             Function::Count => Box::new(Count::default()),
             Function::Sum if self.result == DataType::Float64 => Box::new(FloatSum::new(false)),
             Function::Sum => wrapping_sum(&self.result).ok_or_else(unsupported)?,
@@ -98,16 +103,21 @@ impl AggregateCall {
             Function::Min => extreme(argument()?, false, append_only)?,
             Function::Max => extreme(argument()?, true, append_only)?,
             Function::Median => median(argument()?).ok_or_else(unsupported)?,
+            Function::Percentile(place) => {
+                percentile(argument()?, *place).ok_or_else(unsupported)?
+            }
+            Function::Pick(_) if self.distinct => return Err(unsupported()),
+            Function::Pick(pick) => Box::new(Ends::new(pick, &self.argument_types, append_only)?),
             Function::Statistic(statistic)
                 if self.argument_types.iter().all(|of| *of == DataType::Float64) =>
             {
-                Box::new(Statistics::new(statistic))
+                Box::new(Statistics::new(*statistic))
             }
             Function::Statistic(_) => return Err(unsupported()),
             Function::PairCount if self.distinct => return Err(unsupported()),
             Function::PairCount => Box::new(PairCount::default()),
             Function::Bitwise(operation) => {
-                bitwise(argument()?, operation).ok_or_else(unsupported)?
+                bitwise(argument()?, *operation).ok_or_else(unsupported)?
             }
         })
     }

@@ -28,6 +28,7 @@ use arrow::datatypes::SchemaRef;
 use syncline_change::source::Rejected;
 use syncline_change::{Batch, Error, Result};
 
+pub(crate) use accumulate::Pick;
 pub(crate) use aggregate::{Aggregate, AggregateCall, Function};
 pub(crate) use arrange::{Arrange, Arranged, Arrangement, SortTerm};
 pub(crate) use each::Each;

@@ -171,6 +171,9 @@ cases! {
     array_agg: "SELECT g, array_agg(k) AS ks FROM t GROUP BY g";
     string_agg: "SELECT k, string_agg(g, ',') AS gs FROM t GROUP BY k";
     first_value: "SELECT g, first_value(n ORDER BY k) AS f FROM t GROUP BY g";
+    first_value_of_all: "SELECT first_value(k ORDER BY n DESC NULLS LAST) AS f, last_value(v ORDER BY v, n DESC) AS l FROM t";
+    first_and_last_value_of_groups: "SELECT g, first_value(v ORDER BY n DESC) AS a, last_value(v ORDER BY n NULLS FIRST, k) AS b, first_value(n) IGNORE NULLS AS c, last_value(g ORDER BY k DESC) FILTER (WHERE n > 0) AS d, count(*) AS e FROM t GROUP BY g";
+    percentiles: "SELECT g, percentile_cont(0.3) WITHIN GROUP (ORDER BY n) AS a, percentile_cont(0.25) WITHIN GROUP (ORDER BY k DESC) AS b, percentile_cont(0.75) WITHIN GROUP (ORDER BY CAST(k AS REAL)) AS c, percentile_cont(0.5) WITHIN GROUP (ORDER BY v) FILTER (WHERE abs(v) < 1e9) AS d, percentile_cont(DISTINCT k, 0.1) AS e FROM t WHERE n BETWEEN -100 AND 100 GROUP BY g";
     top_rows_of_groups: "SELECT * FROM (SELECT k, g, n, row_number() OVER (PARTITION BY g ORDER BY n DESC, k) AS r FROM t) WHERE r <= 2";
     last_row_of_groups: "SELECT k, n FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC) AS r FROM t) WHERE r = 1";
     row_number_and_first_rows: "SELECT a.k, b.r FROM (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) a JOIN (SELECT k, row_number() OVER (PARTITION BY g ORDER BY n) AS r FROM t) b ON a.k = b.k WHERE a.r < 3";

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, GroupingSet, LogicalPlan, lit};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::PhysicalExpr;
@@ -13,7 +15,7 @@ use syncline_change::Result;
 use super::super::detail::{list, one, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
-use crate::operators::{Aggregate, AggregateCall, Function, Union};
+use crate::operators::{Aggregate, AggregateCall, Function, Pick, Union};
 
 impl Compiler {
     pub(super) fn aggregate(
@@ -96,14 +98,18 @@ impl Compiler {
         let expr = expr.clone().unalias();
         let Expr::AggregateFunction(call) = &expr else { return Ok(None) };
         let params = &call.params;
-        let Some(function) = Function::named(call.func.name(), params.args.len()) else {
-            return Ok(None);
-        };
+        let Some(function) = function(call) else { return Ok(None) };
         // count(1), which is what count(*) is planned as, needs no column of ones.
         let is_one = |argument: &Expr| matches!(argument, Expr::Literal(one, _) if !one.is_null());
         let counts_rows = function == Function::Count && !params.distinct;
-        let arguments = params.args.iter().filter(|argument| !(counts_rows && is_one(argument)));
-        let arguments = arguments.map(|argument| self.physical(argument, input));
+        let arguments: Vec<&Expr> = match &function {
+            Function::Percentile(_) => params.args.iter().take(1).collect(),
+            Function::Pick(_) => {
+                params.args.iter().chain(params.order_by.iter().map(|term| &term.expr)).collect()
+            }
+            _ => params.args.iter().filter(|argument| !(counts_rows && is_one(argument))).collect(),
+        };
+        let arguments = arguments.into_iter().map(|argument| self.physical(argument, input));
         let arguments = arguments.collect::<Result<Vec<_>>>()?;
         let argument_types = arguments
             .iter()
@@ -208,6 +214,29 @@ impl Compiler {
         let count = schema.fields().len() - all.len() - 1;
         let results = (set.len()..set.len() + count).map(|i| Ok(column(i)));
         keys.chain([number]).chain(results).collect()
+    }
+}
+
+/// The function of a call, with what it needs to know beside its arguments.
+fn function(call: &AggregateFunction) -> Option<Function> {
+    let params = &call.params;
+    match (call.func.name(), params.args.as_slice()) {
+        (name @ ("first_value" | "last_value"), [_]) => Some(Function::Pick(Pick {
+            last: name == "last_value",
+            ignore_nulls: params.null_treatment == Some(NullTreatment::IgnoreNulls),
+            order: params
+                .order_by
+                .iter()
+                .map(|term| SortOptions { descending: !term.asc, nulls_first: term.nulls_first })
+                .collect(),
+        })),
+        ("percentile_cont", [_, Expr::Literal(ScalarValue::Float64(Some(share)), _)])
+            if (0.0..=1.0).contains(share) =>
+        {
+            let is_descending = params.order_by.first().is_some_and(|term| !term.asc);
+            Some(Function::Percentile(if is_descending { 1.0 - share } else { *share }))
+        }
+        (name, arguments) => Function::named(name, arguments.len()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `median`.
+//! `median` and `percentile_cont`.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -15,16 +15,52 @@ use super::{Accumulate, Update};
 /// The accumulator for floats or decimals; integers come here as doubles.
 pub(crate) fn median(of: &DataType) -> Option<Box<dyn Accumulate>> {
     Some(match of {
-        DataType::Float32 => Box::new(Median::<Float32Type>::new(of)),
-        DataType::Float64 => Box::new(Median::<Float64Type>::new(of)),
-        DataType::Decimal128(_, _) => Box::new(Median::<Decimal128Type>::new(of)),
+        DataType::Float32 => Box::new(Middle::<Float32Type>::new(of, Place::Median)),
+        DataType::Float64 => Box::new(Middle::<Float64Type>::new(of, Place::Median)),
+        DataType::Decimal128(_, _) => Box::new(Middle::<Decimal128Type>::new(of, Place::Median)),
         _ => return None,
     })
 }
 
-struct Median<T: ArrowPrimitiveType> {
+/// The accumulator of `percentile_cont` for floats; `percentile` is from 0 to 1.
+pub(crate) fn percentile(of: &DataType, percentile: f64) -> Option<Box<dyn Accumulate>> {
+    Some(match of {
+        DataType::Float32 => {
+            let between = |low: f32, high: f32, weight: f64| {
+                interpolated(f64::from(low), f64::from(high), weight) as f32
+            };
+            Box::new(Middle::<Float32Type>::new(of, Place::Percentile { percentile, between }))
+        }
+        DataType::Float64 => {
+            let place = Place::Percentile { percentile, between: interpolated };
+            Box::new(Middle::<Float64Type>::new(of, place))
+        }
+        _ => return None,
+    })
+}
+
+/// A value of each group by its place among all of them.
+struct Middle<T: ArrowPrimitiveType> {
     groups: Vec<Multiset<T::Native>>,
+    place: Place<T::Native>,
     data_type: DataType,
+}
+
+/// Which value.
+#[derive(Clone, Copy)]
+enum Place<N> {
+    /// The one in the middle, or the mean of the two that are.
+    Median,
+    /// The one with this share of the others before it; where that falls between two, what
+    /// `between` makes of them and of how far it is from the first.
+    Percentile { percentile: f64, between: fn(N, N, f64) -> N },
+}
+
+/// In how many steps a percentile moves from one value to the next.
+const INTERPOLATION_STEPS: f64 = 1_000_000.0;
+
+fn interpolated(low: f64, high: f64, weight: f64) -> f64 {
+    low + (high - low) * weight
 }
 
 /// Values in order, with how often each is there, in chunks that know how many values they hold:
@@ -105,7 +141,27 @@ impl<N: ArrowNativeTypeOp> Multiset<N> {
         None
     }
 
-    /// The value in the middle, or the mean of the two that are.
+    fn at(&self, place: Place<N>) -> Option<N> {
+        match place {
+            Place::Median => self.median(),
+            Place::Percentile { percentile, between } => self.percentile(percentile, between),
+        }
+    }
+
+    /// As DataFusion has it, to the bit.
+    fn percentile(&self, percentile: f64, between: fn(N, N, f64) -> N) -> Option<N> {
+        if self.count == 0 {
+            return None;
+        }
+        let place = percentile * (self.count - 1) as f64;
+        let low = self.nth(place.floor() as i64)?;
+        if place.floor() == place.ceil() {
+            return Some(low);
+        }
+        let steps = ((place - place.floor()) * INTERPOLATION_STEPS) as u64;
+        Some(between(low, self.nth(place.ceil() as i64)?, steps as f64 / INTERPOLATION_STEPS))
+    }
+
     fn median(&self) -> Option<N> {
         let high = self.nth(self.count / 2)?;
         if self.count % 2 == 1 {
@@ -125,13 +181,13 @@ fn mean<N: ArrowNativeTypeOp>(low: N, high: N) -> N {
     low.div_wrapping(two).add_wrapping(high.div_wrapping(two)).add_wrapping(rests)
 }
 
-impl<T: ArrowPrimitiveType> Median<T> {
-    fn new(of: &DataType) -> Self {
-        Self { groups: Vec::new(), data_type: of.clone() }
+impl<T: ArrowPrimitiveType> Middle<T> {
+    fn new(of: &DataType, place: Place<T::Native>) -> Self {
+        Self { groups: Vec::new(), place, data_type: of.clone() }
     }
 }
 
-impl<T: ArrowPrimitiveType> Accumulate for Median<T>
+impl<T: ArrowPrimitiveType> Accumulate for Middle<T>
 where
     T::Native: ArrowNativeTypeOp,
 {
@@ -149,15 +205,15 @@ where
             }
         });
         match rows.groups.iter().any(|&group| self.groups[group as usize].missing > 0) {
-            true => Err(negative("median", "a value")),
+            true => Err(negative("median or percentile_cont", "a value")),
             false => Ok(()),
         }
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let medians = groups.iter().map(|&group| self.groups[group as usize].median());
-        let medians: PrimitiveArray<T> = medians.collect();
-        Ok(Arc::new(medians.with_data_type(self.data_type.clone())))
+        let values = groups.iter().map(|&group| self.groups[group as usize].at(self.place));
+        let values: PrimitiveArray<T> = values.collect();
+        Ok(Arc::new(values.with_data_type(self.data_type.clone())))
     }
 
     fn reset(&mut self, group: u32) {

@@ -2,6 +2,7 @@
 
 mod bits;
 mod distinct;
+mod ends;
 mod extreme;
 mod median;
 mod moments;
@@ -17,8 +18,9 @@ use syncline_change::Result;
 
 pub(crate) use bits::{Bitwise, bitwise};
 pub(crate) use distinct::Distinct;
+pub(crate) use ends::{Ends, Pick};
 pub(crate) use extreme::extreme;
-pub(crate) use median::median;
+pub(crate) use median::{median, percentile};
 pub(crate) use moments::{PairCount, Statistics};
 pub(crate) use sum::{DecimalAverage, FloatSum, wrapping_sum};
 
