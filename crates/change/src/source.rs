@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Result};
+use crate::{Batch, Error, Result};
 
 /// Where a source stands: everything before it has been read. Its meaning is the source's own; the
 /// journal keeps it as JSON with the rows that it follows.
@@ -23,6 +23,24 @@ pub struct Chunk {
     pub position: Position,
     /// Input bytes read for this chunk, after decompression.
     pub bytes: u64,
+    /// Where exactly these rows can be read again, if the source is to say so.
+    pub origin: Option<FileRange>,
+}
+
+/// A part of a file that is not expected to change, and the rows in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRange {
+    /// The file as its source names it.
+    pub file: String,
+    /// The size of the whole file.
+    pub size: u64,
+    /// Where the part begins, and how long it is, in bytes.
+    pub offset: u64,
+    pub length: u64,
+    /// The BLAKE3 hash of the part, in hexadecimal digits.
+    pub hash: String,
+    /// How many rows it holds, without those that were rejected.
+    pub rows: u64,
 }
 
 /// A piece of input that could not be taken: a dead letter to be.
@@ -98,10 +116,23 @@ pub trait Source: Send {
     async fn acknowledge(&mut self, epoch: u64, position: &Position) -> Result<()>;
 }
 
-/// Decodes what was once rejected, after somebody has mended it.
+/// Decodes input of a source outside of its course.
 pub trait Decode: Send + Sync {
-    /// One or more rows in the source's format. Of the chunk, rows and rejects count.
+    /// What was once rejected, after somebody has mended it: one or more rows in the source's
+    /// format. Of the chunk, rows and rejects count.
     fn decode(&self, bytes: &[u8], context: Option<&str>) -> Result<(Batch, Vec<Rejected>)>;
+
+    /// The rows of a part of a file once more.
+    ///
+    /// # Errors
+    /// `Conflict` if the file is not what it was.
+    fn read_again(&self, range: &FileRange) -> Result<Batch> {
+        Err(Error::conflict(format!(
+            "rows were read from {}, and this is no file source",
+            range.file
+        ))
+        .hint("put the source's `type` back, or start with a new data directory"))
+    }
 }
 
 mod base64_bytes {

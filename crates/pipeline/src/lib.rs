@@ -3,7 +3,7 @@
 //! [`file`] reads and checks `syncline.yaml`, [`vars`] fills in what stands as `${NAME}` in it, and
 //! [`lock`] keeps what its results depend on beside it. [`prepare`] finds out what can be known
 //! without running: columns, plans. [`cases`] runs the tests of the file. [`runtime`] wires
-//! sources, journal, circuit and sinks together.
+//! sources, journal, circuit and sinks together, and [`reread`] fetches what a journal only refers to.
 //!
 //! It knows neither the command line nor HTTP's side of a server; the binary does.
 
@@ -16,4 +16,5 @@ pub mod prepare;
 pub mod cases;
 
 pub mod clock;
+pub mod reread;
 pub mod runtime;

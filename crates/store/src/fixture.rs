@@ -31,6 +31,7 @@ fn inputs() -> [EpochInput; 2] {
     let part = SourceInput {
         source: "flights".to_owned(),
         rows: Batch::new(rows.unwrap(), Int64Array::from(vec![1, 1, -1])).unwrap(),
+        origin: Vec::new(),
         position: Some(json!({ "file": "flights.csv", "byte": 300 })),
         finished: true,
         rejected: 1,

@@ -83,6 +83,7 @@ fn read_source(folder: &Path, decode_threads: usize) -> u64 {
         follow: false,
         replay: None,
         max_row: syncline_change::units::Size(1 << 20),
+        journal: file::Journal::Rows,
     });
     let env = SourceEnv {
         base_dir: folder.to_owned(),

@@ -60,6 +60,8 @@ pub struct Decoded {
     pub row_ends: Vec<usize>,
     /// The same for each of `rejected`.
     pub rejected_ends: Vec<usize>,
+    /// The hash of the bytes, where rows are to be referred to by it.
+    pub hash: Option<blake3::Hash>,
 }
 
 /// Reads rows from text of one format.

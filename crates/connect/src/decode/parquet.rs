@@ -56,6 +56,7 @@ impl ParquetDecoder {
             lines: from.num_rows() as u64,
             row_ends,
             rejected_ends,
+            hash: None,
         })
     }
 

@@ -182,7 +182,7 @@ impl Rows {
         self.records.clear();
         self.record_of.clear();
         self.weights.clear();
-        Ok(Decoded { rows, rejected, bytes, lines, row_ends, rejected_ends })
+        Ok(Decoded { rows, rejected, bytes, lines, row_ends, rejected_ends, hash: None })
     }
 
     fn refuse_missing(&mut self, arrays: &[ArrayRef]) {

@@ -28,6 +28,21 @@ pub struct SourceConfig {
     /// The longest row that is taken; a longer one becomes a dead letter.
     #[serde(default = "row_size_max")]
     pub max_row: Size,
+    /// What the journal keeps of what was read.
+    #[serde(default)]
+    pub journal: Journal,
+}
+
+/// What the journal keeps of what was read from a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Journal {
+    /// The rows.
+    #[default]
+    Rows,
+    /// Where in the file they are, and a hash: for files that stay as and where they are. Rows of
+    /// compressed files are kept as rows.
+    Reference,
 }
 
 fn row_size_max() -> Size {

@@ -4,5 +4,5 @@ mod config;
 pub(crate) mod sink;
 pub(crate) mod source;
 
-pub use config::{CsvConfig, Format, Replay, SinkConfig, SinkFormat, SourceConfig};
+pub use config::{CsvConfig, Format, Journal, Replay, SinkConfig, SinkFormat, SourceConfig};
 pub use source::{ReplayClock, input_bytes};

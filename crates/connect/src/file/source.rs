@@ -11,6 +11,7 @@ mod parallel;
 mod position;
 mod reader;
 mod replay;
+mod reread;
 mod text;
 
 use std::path::Path;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use syncline_change::source::{Chunk, Decode, Position, Rejected, Source};
+use syncline_change::source::{Chunk, Decode, FileRange, Position, Rejected, Source};
 use syncline_change::{Batch, Error, Result};
 use tokio::sync::mpsc;
 
@@ -162,7 +163,7 @@ impl Source for FileSource {
     }
 }
 
-/// Decodes rows of files that were rejected once.
+/// Decodes rows of files that were rejected once, or that the journal refers to.
 struct FileDecode {
     job: Job,
 }
@@ -194,6 +195,10 @@ impl Decode for FileDecode {
         let input = Input { bytes, first_line: 1, label, at_end: true, rows_max: usize::MAX };
         let decoded = self.decoder(context)?.decode_front(&input)?;
         Ok((decoded.rows, decoded.rejected))
+    }
+
+    fn read_again(&self, range: &FileRange) -> Result<Batch> {
+        reread::rows(&self.job, range)
     }
 }
 

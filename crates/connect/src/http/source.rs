@@ -256,6 +256,7 @@ impl HttpSource {
             rejected: decoded.rejected,
             position: serde_json::json!({ "seq": last_seq }),
             bytes: lines.len() as u64,
+            origin: None,
         })
     }
 }

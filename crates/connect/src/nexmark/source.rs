@@ -97,6 +97,7 @@ impl Source for NexmarkSource {
             rows: Batch::inserts(rows),
             rejected: Vec::new(),
             position: serde_json::json!({ "event": until }),
+            origin: None,
         }))
     }
 

@@ -16,6 +16,7 @@ use super::sinks::Feed;
 use super::state::Shared;
 use crate::clock;
 use crate::prepare::{Prepared, Relation};
+use crate::reread::Reread;
 
 pub(super) struct Compute {
     circuit: Circuit,
@@ -52,13 +53,17 @@ impl Compute {
     }
 
     /// Replays the journal, then takes epochs as they come, until no more can.
-    pub(super) fn run(mut self, replay: Replay, epochs: &Receiver<Sequenced>) -> Result<()> {
+    pub(super) fn run(
+        mut self,
+        replay: Reread<Replay>,
+        epochs: &Receiver<Sequenced>,
+    ) -> Result<()> {
         let done = self.run_all(replay, epochs);
         self.log.sync()?;
         done
     }
 
-    fn run_all(&mut self, replay: Replay, epochs: &Receiver<Sequenced>) -> Result<()> {
+    fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
         let mut last_time = 0;
         for input in replay {
             let input = input?;

@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::prepare::{Prepared, is_bounded, remembered_plans};
+use crate::reread::Reread;
 use state::{RunState, Shared};
 
 /// How many chunks wait for the sequencer at most.
@@ -112,6 +113,9 @@ impl Running {
             tasks.push(task);
         }
         let sources = open_sources(&prepared, options, &opened.journal, &shared)?;
+        let decoders =
+            sources.iter().map(|task| (task.name.clone(), task.decode.clone())).collect();
+        let replay = Reread::new(opened.journal.replay(1)?, decoders);
         let acks = sources::spawn(sources, options.once, &shared, chunks_tx, &stopped, &mut tasks);
         tasks.push(alerts::spawn(&prepared, &shared, done.clone()));
         tasks.push(stats::spawn(shared.clone(), stopped.clone()));
@@ -125,7 +129,6 @@ impl Running {
             sink_feeds,
             &prepared,
         );
-        let replay = opened.journal.replay(1)?;
         let sequencer = sequencer::Sequencer::new(
             opened.journal,
             shared.clone(),

@@ -135,6 +135,7 @@ impl Sequencer {
             let mut input = SourceInput {
                 source: source.clone(),
                 rows: Batch::empty(schema.clone()),
+                origin: vec![],
                 position: None,
                 finished: false,
                 rejected: 0,
@@ -142,11 +143,16 @@ impl Sequencer {
                 retried: vec![],
             };
             let (mut rows, mut rejected) = (Vec::new(), Vec::new());
+            // Rows are referred to all together, or not at all.
+            let is_referred =
+                |arrival: &Arrival| arrival.rows.is_empty() || arrival.origin.is_some();
+            let are_referred = arrivals.iter().all(is_referred);
             for arrival in arrivals {
                 input.rejected += arrival.rejected.len() as u64 + arrival.skipped;
                 input.bytes += arrival.bytes;
                 input.finished |= arrival.finished;
                 input.position = arrival.position.or(input.position);
+                input.origin.extend(arrival.origin.filter(|_| are_referred));
                 input.retried.extend(arrival.retried);
                 rejected.extend(arrival.rejected);
                 rows.push(arrival.rows);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use syncline_change::source::{Chunk, Decode, Position, Rejected, Source};
+use syncline_change::source::{Chunk, Decode, FileRange, Position, Rejected, Source};
 use syncline_change::{Batch, Error, Result};
 use syncline_connect::config::OnError;
 use syncline_store::dead_letters::{RetryRequest, Stage, State};
@@ -47,6 +47,8 @@ pub(super) struct Arrival {
     pub(super) skipped: u64,
     pub(super) position: Option<Position>,
     pub(super) bytes: u64,
+    /// Where exactly these rows can be read again.
+    pub(super) origin: Option<FileRange>,
     pub(super) finished: bool,
     /// The dead letter whose mended rows these are.
     pub(super) retried: Option<String>,
@@ -214,6 +216,7 @@ fn finished(source: usize, schema: &SchemaRef) -> Arrival {
         skipped: 0,
         position: None,
         bytes: 0,
+        origin: None,
         finished: true,
         retried: None,
         read_at_nanos: clock::stopwatch_nanos(),
@@ -237,6 +240,7 @@ fn arrival(source: usize, name: &str, on_error: OnError, chunk: Chunk) -> Result
         skipped,
         position: Some(chunk.position),
         bytes: chunk.bytes,
+        origin: chunk.origin,
         finished: false,
         retried: None,
         read_at_nanos: clock::stopwatch_nanos(),
@@ -311,6 +315,7 @@ fn retried(decoders: &Decoders, shared: &Shared, request: RetryRequest) -> Resul
         skipped: 0,
         position: None,
         bytes: 0,
+        origin: None,
         finished: false,
         retried: Some(request.id),
         read_at_nanos: clock::stopwatch_nanos(),

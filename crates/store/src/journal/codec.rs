@@ -21,7 +21,7 @@ use arrow::ipc::reader::RecordBatchDecoder;
 use arrow::ipc::writer::StreamEncoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use syncline_change::source::Position;
+use syncline_change::source::{FileRange, Position};
 use syncline_change::{Batch, Error, Result};
 
 use super::{CloseReason, Standing};
@@ -51,6 +51,8 @@ pub(super) struct Head {
     pub(super) finished: bool,
     pub(super) rejected: u64,
     pub(super) bytes: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) origin: Vec<FileRange>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) retried: Vec<String>,
 }
@@ -124,7 +126,7 @@ impl RowEncoder {
     /// Appends head and rows to `out`, which need not be empty.
     pub(super) fn write(&mut self, head: &Head, rows: &Batch, out: &mut Vec<u8>) -> Result<()> {
         write_head(head, out)?;
-        if rows.is_empty() {
+        if rows.is_empty() || !head.origin.is_empty() {
             return Ok(());
         }
         let mut columns: Vec<ArrayRef> = rows.rows().columns().iter().map(compact).collect();
@@ -234,7 +236,7 @@ impl RowDecoder {
 
     /// The rows behind `head`, whose columns lie in `message`.
     pub(super) fn read(&self, head: &Head, message: &Buffer) -> Result<Batch, Reason> {
-        if head.rows == 0 {
+        if head.rows == 0 || !head.origin.is_empty() {
             return Ok(Batch::empty(self.schema.clone()));
         }
         if !head.has_weights {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
-use syncline_change::source::Position;
+use syncline_change::source::{FileRange, Position};
 use syncline_change::{Batch, Error, Result};
 
 use crate::frame::Cut;
@@ -65,6 +65,9 @@ pub struct SourceInput {
     pub source: String,
     /// Of the schema the journal was opened with; may be empty.
     pub rows: Batch,
+    /// Where all of these rows can be read again: the journal then keeps this instead of them, and
+    /// gives none back. Empty: it keeps the rows.
+    pub origin: Vec<FileRange>,
     /// Where the source stands after these rows; `None`: where it stood before.
     pub position: Option<Position>,
     /// The source is bounded and at its end.

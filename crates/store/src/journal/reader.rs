@@ -127,8 +127,10 @@ impl Replay {
             let decoder =
                 entry.rows.as_ref().ok_or_else(|| damaged("the segment has no schema".into()))?;
             let rows = decoder.read(&entry.head, &entry.message).map_err(damaged)?;
-            let Head { index, position, finished, rejected, bytes, retried, .. } = entry.head;
-            let input = SourceInput { source, rows, position, finished, rejected, bytes, retried };
+            let Head { index, position, finished, rejected, bytes, origin, retried, .. } =
+                entry.head;
+            let input =
+                SourceInput { source, rows, origin, position, finished, rejected, bytes, retried };
             inputs.push((index, input));
         }
         inputs.sort_by_key(|(index, _)| *index);

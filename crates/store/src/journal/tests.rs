@@ -41,6 +41,7 @@ pub(super) fn input(source: &str, epoch: u64, rows: usize) -> SourceInput {
     SourceInput {
         source: source.to_owned(),
         rows: batch(epoch, rows),
+        origin: Vec::new(),
         position: Some(json!({ "at": epoch })),
         finished: false,
         rejected: epoch % 2,

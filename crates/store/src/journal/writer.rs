@@ -223,6 +223,7 @@ fn prepare<'a>(journal: &'a mut Journal, input: &'a EpochInput) -> Result<Vec<Jo
         finished: false,
         rejected: 0,
         bytes: 0,
+        origin: Vec::new(),
         retried: Vec::new(),
     };
     if input.inputs.is_empty() {
@@ -241,6 +242,7 @@ fn prepare<'a>(journal: &'a mut Journal, input: &'a EpochInput) -> Result<Vec<Jo
             number: writer.number + 1,
             rows: part.rows.num_rows() as u64,
             has_weights: part.rows.weights().is_some() && !part.rows.is_empty(),
+            origin: part.origin.clone(),
             position: part.position.clone(),
             finished: part.finished,
             rejected: part.rejected,

@@ -12,6 +12,7 @@ use syncline_change::{Error, ErrorKind, Result, json as rows_json, types};
 use syncline_engine::{Content, TableContent, TableInput};
 use syncline_pipeline::file::Pipeline;
 use syncline_pipeline::prepare::Prepared;
+use syncline_pipeline::reread::Reread;
 use syncline_store::journal::{self, EpochInput};
 use syncline_store::{DataDir, SourceInput, epochs};
 
@@ -160,7 +161,7 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
     if at.is_none_or(|at| at >= recorded) && recorded > 0 {
         inputs = inputs.at_least(recorded);
     }
-    for input in inputs {
+    for input in Reread::of(prepared, inputs)? {
         if at.is_some_and(|at| replayed.epoch >= at) {
             break;
         }

@@ -37,6 +37,39 @@ fn small() -> Folder {
 }
 
 #[test]
+fn a_journal_may_refer_to_files() {
+    let pipeline =
+        PIPELINE.replace("format: json, columns", "format: json, journal: reference, columns");
+    let folder = Folder::with_pipeline(&pipeline);
+    let many = READINGS.repeat(2_000);
+    folder.write("readings.json", &many);
+    folder.run(&["run", "--once", "--no-listen"]).ok();
+    let before = folder.read("out.json");
+    assert_eq!(before.lines().count(), 6_000);
+    let journal = std::fs::read_dir(folder.path(".syncline/journal/readings")).unwrap();
+    let bytes: u64 = journal.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes < 10_000, "{bytes} bytes of journal for {} of input", many.len());
+
+    // Another view is made from the same rows, which are read again; so are those that came since.
+    let more = pipeline.replace("sinks:", "  sensors: {sql: \"SELECT count(*) AS n, max(value) AS v FROM readings\", keep: true}\nsinks:");
+    folder.write("syncline.yaml", &more);
+    folder.append("readings.json", "{\"sensor\": \"c\", \"value\": 7.5, \"at\": null}\n");
+    folder.run(&["run", "--once", "--no-listen"]).ok();
+    assert_eq!(folder.read("out.json").lines().count(), 6_001);
+    let query = ["query", "SELECT n, v FROM sensors", "--format", "json"];
+    let answer = folder.run(&query).ok();
+    assert!(answer.contains("6001") && answer.contains("7.5"), "{answer}");
+
+    folder.write("readings.json", &many.replace("1.5", "1.6"));
+    for command in [&query[..], &["run", "--once", "--no-listen"]] {
+        let refused = folder.run(command);
+        assert_ne!(refused.code, 0);
+        let said = "readings.json has changed since it was read";
+        assert!(refused.err.contains(said), "{}", refused.err);
+    }
+}
+
+#[test]
 fn columns_are_exact_or_recorded() {
     let columns = "columns: {k: BIGINT, at: TIMESTAMP}";
     let folder = Folder::with_pipeline(&format!(

@@ -1,10 +1,10 @@
 //! From the reading thread to the source: chunks with their positions, when they are due.
 
-use syncline_change::source::Chunk;
+use syncline_change::source::{Chunk, FileRange};
 use syncline_change::{Batch, Error, Result};
 use tokio::sync::mpsc;
 
-use super::position::{Mark, Marks};
+use super::position::{Mark, Marks, Place};
 use super::replay::Pacer;
 use crate::decode::Decoded;
 
@@ -38,6 +38,8 @@ pub(super) struct Outlet {
     pacer: Option<Pacer>,
     /// For chunks that only move the position.
     nothing: Batch,
+    /// The size of the file that is read, if its rows are to be referred to.
+    pub(super) referred: Option<u64>,
 }
 
 impl Outlet {
@@ -47,7 +49,7 @@ impl Outlet {
         pacer: Option<Pacer>,
         nothing: Batch,
     ) -> Self {
-        Self { to, marks, pacer, nothing }
+        Self { to, marks, pacer, nothing, referred: None }
     }
 
     pub(super) fn marks(&self) -> &Marks {
@@ -120,6 +122,7 @@ impl Outlet {
                 lines: text.map_or(0, |text| count_lines(&text[sent_bytes..end])),
                 row_ends: Vec::new(),
                 rejected_ends: Vec::new(),
+                hash: None,
             };
             self.send_piece(file, piece)?;
             (sent_rows, sent_bytes) = (end_row, end);
@@ -129,19 +132,32 @@ impl Outlet {
 
     fn send_piece(&mut self, file: &str, decoded: Decoded) -> Result<(), Stop> {
         let bytes = decoded.bytes as u64;
+        let mut origin = None;
         if let Some(mark) = self.marks.files.get_mut(file) {
+            if let (Some(size), Some(hash), Place::Text { offset, .. }) =
+                (self.referred, &decoded.hash, mark.place)
+            {
+                origin = Some(FileRange {
+                    file: file.to_owned(),
+                    size,
+                    offset,
+                    length: bytes,
+                    hash: hash.to_hex().to_string(),
+                    rows: decoded.rows.num_rows() as u64,
+                });
+            }
             mark.place.advance(bytes, decoded.lines);
         }
         let Decoded { rows, rejected, .. } = decoded;
         let position = self.marks.to_position()?;
-        self.send_chunk(Chunk { rows, rejected, position, bytes })
+        self.send_chunk(Chunk { rows, rejected, position, bytes, origin })
     }
 
     /// Hands over that the marks have changed.
     pub(super) fn send_position(&mut self) -> Result<(), Stop> {
         let position = self.marks.to_position()?;
         let rows = self.nothing.clone();
-        self.send_chunk(Chunk { rows, rejected: Vec::new(), position, bytes: 0 })
+        self.send_chunk(Chunk { rows, rejected: Vec::new(), position, bytes: 0, origin: None })
     }
 
     fn send_chunk(&self, chunk: Chunk) -> Result<(), Stop> {

@@ -60,7 +60,9 @@ impl Reader {
         }
         let (_, mut line) = self.text_place(found)?;
         std::thread::scope(|scope| {
-            let mut decoders = Decoders::new(scope, &found.name, self.job.chunk_rows_max);
+            let hashes = self.outlet.referred.is_some();
+            let rows_max = self.job.chunk_rows_max;
+            let mut decoders = Decoders::new(scope, &found.name, rows_max, hashes);
             let mut filled = Ok(());
             loop {
                 while filled.is_ok() && decoders.under_way() < blocks_max && self.can_be_cut(buffer)
@@ -116,6 +118,8 @@ struct Decoders<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     label: &'env str,
     rows_max: usize,
+    /// Whether what is decoded is hashed.
+    hashes: bool,
     lanes: Vec<Lane>,
     /// The lanes that have a block, in the order of the blocks.
     turns: VecDeque<usize>,
@@ -130,11 +134,17 @@ struct Lane {
 }
 
 impl<'scope, 'env> Decoders<'scope, 'env> {
-    fn new(scope: &'scope Scope<'scope, 'env>, label: &'env str, rows_max: usize) -> Self {
+    fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        label: &'env str,
+        rows_max: usize,
+        hashes: bool,
+    ) -> Self {
         Self {
             scope,
             label,
             rows_max,
+            hashes,
             lanes: Vec::new(),
             turns: VecDeque::new(),
             next_turn: 0,
@@ -153,11 +163,16 @@ impl<'scope, 'env> Decoders<'scope, 'env> {
     fn start_one(&mut self, mut decoder: Box<dyn RowDecoder>) -> Result<()> {
         let (to, blocks) = channel::<(Block, u64)>();
         let (results, from) = channel();
-        let (label, rows_max) = (self.label, self.rows_max);
+        let (label, rows_max, hashes) = (self.label, self.rows_max, self.hashes);
         let decode = move || {
             for (block, first_line) in blocks {
                 let pieces = decode_block(&mut *decoder, block.text(), first_line, label, rows_max);
-                let decoded = pieces.map(|pieces| DecodedBlock { block, pieces });
+                let decoded = pieces.map(|mut pieces| {
+                    if hashes {
+                        hash_pieces(&mut pieces, block.text());
+                    }
+                    DecodedBlock { block, pieces }
+                });
                 if results.send(decoded).is_err() {
                     // Nobody waits for it any more.
                     return;
@@ -192,6 +207,15 @@ impl<'scope, 'env> Decoders<'scope, 'env> {
 
 fn died() -> Error {
     Error::bug("a thread that decodes died")
+}
+
+/// Notes of each of the pieces of `text` the hash of what it was made from.
+fn hash_pieces(pieces: &mut [Decoded], mut text: &[u8]) {
+    for piece in pieces {
+        let (of, rest) = text.split_at(piece.bytes);
+        piece.hash = Some(blake3::hash(of));
+        text = rest;
+    }
 }
 
 /// Everything in `text`, whole lines, of which the first is number `first_line`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use syncline_change::{Batch, Error, Result};
 
-use super::super::config::{Format, SourceConfig};
+use super::super::config::{Format, Journal, SourceConfig};
 use super::follow::Followed;
 use super::listing::{Compression, Found, list, nothing_found};
 use super::outlet::{Outlet, Stop, count_lines};
@@ -163,10 +163,12 @@ impl Reader {
 
     fn read_text_file(&mut self, found: &Found, size: u64) -> Result<(), Stop> {
         let (offset, _) = self.text_place(found)?;
+        self.outlet.referred = None;
         if found.compression() == Compression::None {
             if offset > size {
                 return Err(text::shorter(&found.name).into());
             }
+            self.outlet.referred = (self.job.config.journal == Journal::Reference).then_some(size);
             let file = File::open(&found.path).map_err(|e| Error::io("open", &found.path, e))?;
             self.read_stretch(found, file, u64::MAX, false)?;
         } else {
@@ -259,8 +261,11 @@ impl Reader {
                 at_end: buffer.is_at_end() && !grows,
                 rows_max: self.job.chunk_rows_max,
             };
-            let decoded = self.decoder.decode_front(&input)?;
+            let mut decoded = self.decoder.decode_front(&input)?;
             let length = decoded.bytes;
+            if self.outlet.referred.is_some() {
+                decoded.hash = Some(blake3::hash(&input.bytes[..length]));
+            }
             if length > 0 {
                 self.outlet.send(&found.name, decoded, Some(&buffer.unread()[..length]))?;
                 buffer.take(length);
@@ -301,6 +306,7 @@ impl Reader {
             lines: u64::from(has_end),
             row_ends: Vec::new(),
             rejected_ends: vec![length],
+            hash: None,
         };
         self.outlet.send(&found.name, decoded, None)?;
         Ok(true)

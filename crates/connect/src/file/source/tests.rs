@@ -2,6 +2,7 @@
 
 mod follow;
 mod parallel;
+mod reread;
 mod resume;
 
 use std::path::Path;

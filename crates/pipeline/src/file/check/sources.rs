@@ -4,7 +4,7 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow::datatypes::DataType;
 use syncline_change::types;
 use syncline_connect::config::{SourceCommon, SourceConfig};
-use syncline_connect::file::{Format, Replay, SourceConfig as FileSource};
+use syncline_connect::file::{Format, Journal, Replay, SourceConfig as FileSource};
 
 use super::super::nearest::nearest;
 use super::super::tree::child;
@@ -148,6 +148,25 @@ impl Checker<'_> {
         if let Some(replay) = &file.replay {
             self.replay(&child(path, "replay"), path, file, replay);
         }
+        if file.journal == Journal::Reference {
+            self.reference(&child(path, "journal"), file);
+        }
+    }
+
+    /// Only what stays as it is and can be read again at any place can be referred to.
+    fn reference(&mut self, path: &str, file: &FileSource) {
+        let (with, hint) = if file.follow {
+            ("`follow: true`", "a file that grows or is replaced must be copied")
+        } else if file.replay.is_some() {
+            ("`replay`", "rows that are paced are taken one by one")
+        } else if file.format == Format::Parquet {
+            ("`format: parquet`", "it works with csv, json and debezium-json")
+        } else {
+            return;
+        };
+        let message = format!("`journal: reference` does not go with {with}");
+        let problem = self.value(path, message);
+        self.report(problem.label("remove it").hint(hint));
     }
 
     fn replay(&mut self, path: &str, source: &str, file: &FileSource, replay: &Replay) {

@@ -196,6 +196,11 @@ fn meaning() {
             ),
         ),
         (
+            "a reference to what grows",
+            csv!("    format: csv\n    follow: true\n    journal: reference\n"),
+        ),
+        ("a reference to row groups", csv!("    format: parquet\n    journal: reference\n")),
+        (
             "event time that is none",
             csv!("    format: csv\n    columns: {at: TEXT}\n    event_time: {column: at}\n"),
         ),

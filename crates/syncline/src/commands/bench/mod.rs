@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use syncline_change::row::RowCodec;
-use syncline_change::source::Source;
+use syncline_change::source::{FileRange, Source};
 use syncline_change::units::Size;
 use syncline_change::{Batch, Error};
 use syncline_connect::config::{SourceCommon, SourceConfig};
@@ -139,7 +139,7 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
     let read = circuit.views()[0].tables.clone();
     let mut input: Box<dyn Input> = match &arguments.input {
         None => Box::new(Memory::generate(arguments, &read)?),
-        Some(dir) => Box::new(Files::open(dir, &read)?),
+        Some(dir) => Box::new(Files::open(dir, &read, arguments.journal)?),
     };
     let mut recorder = match arguments.journal {
         Switch::Off => None,
@@ -153,10 +153,11 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
     let (mut digesting, mut epoch, mut rows) = (0, 0, 0_u64);
     while let Some(inputs) = input.next()? {
         epoch += 1;
-        rows += inputs.iter().map(|input| input.rows.num_rows() as u64).sum::<u64>();
+        rows += inputs.iter().map(|part| part.input.rows.num_rows() as u64).sum::<u64>();
         if let Some(recorder) = &mut recorder {
-            recorder.append(epoch, &inputs)?;
+            recorder.append(&inputs)?;
         }
+        let inputs = inputs.into_iter().map(|part| part.input).collect();
         let output = circuit.step(epoch, 0, inputs)?;
         let paused = clock::stopwatch_nanos();
         for change in &output.views[0] {
@@ -211,12 +212,18 @@ fn first(errors: Vec<syncline_engine::SqlError>) -> Error {
 
 /// Where epochs come from.
 trait Input {
-    fn next(&mut self) -> Result<Option<Vec<TableInput>>, Error>;
+    fn next(&mut self) -> Result<Option<Vec<Part>>, Error>;
+}
+
+/// What an epoch has of a table, and where it can be read again; empty: nowhere.
+struct Part {
+    input: TableInput,
+    origin: Vec<FileRange>,
 }
 
 /// Events that are there before the clock starts.
 struct Memory {
-    epochs: VecDeque<Vec<TableInput>>,
+    epochs: VecDeque<Vec<Part>>,
 }
 
 impl Memory {
@@ -231,7 +238,8 @@ impl Memory {
             let to = (from + EVENTS_PER_EPOCH).min(arguments.events);
             let inputs = generators.iter_mut().map(|(table, generator)| {
                 let rows = Batch::inserts(generator.rows(from..to)?);
-                Ok(TableInput { table: *table, rows, finished: to == arguments.events })
+                let finished = to == arguments.events;
+                Ok(Part { input: TableInput { table: *table, rows, finished }, origin: vec![] })
             });
             epochs.push_back(inputs.collect::<Result<_, Error>>()?);
             from = to;
@@ -241,7 +249,7 @@ impl Memory {
 }
 
 impl Input for Memory {
-    fn next(&mut self) -> Result<Option<Vec<TableInput>>, Error> {
+    fn next(&mut self) -> Result<Option<Vec<Part>>, Error> {
         Ok(self.epochs.pop_front())
     }
 }
@@ -253,7 +261,12 @@ struct Files {
 }
 
 impl Files {
-    fn open(dir: &Path, read: &[usize]) -> Result<Self, Error> {
+    /// With a journal, it refers to the files.
+    fn open(dir: &Path, read: &[usize], journal: Switch) -> Result<Self, Error> {
+        let journal = match journal {
+            Switch::On => file::Journal::Reference,
+            Switch::Off => file::Journal::Rows,
+        };
         let env = SourceEnv {
             base_dir: dir.to_owned(),
             replay: Arc::new(ReplayClock::new()),
@@ -276,6 +289,7 @@ impl Files {
                 follow: false,
                 replay: None,
                 max_row: Size(1 << 20),
+                journal,
             });
             let opened = open_source(name, &config, nexmark::schema(table), None, &env)?;
             Ok((number, Some(opened.source)))
@@ -290,10 +304,10 @@ impl Files {
 }
 
 impl Input for Files {
-    fn next(&mut self) -> Result<Option<Vec<TableInput>>, Error> {
+    fn next(&mut self) -> Result<Option<Vec<Part>>, Error> {
         let mut inputs = Vec::new();
         for (table, source) in &mut self.sources {
-            let (mut rows, mut count) = (Vec::new(), 0);
+            let (mut rows, mut origin, mut count) = (Vec::new(), Vec::new(), 0);
             while let Some(reader) = source
                 && count < EPOCH_ROWS
             {
@@ -301,13 +315,15 @@ impl Input for Files {
                     Some(chunk) => {
                         count += chunk.rows.num_rows() as u64;
                         rows.push(chunk.rows);
+                        origin.extend(chunk.origin);
                     }
                     None => *source = None,
                 }
             }
             if let Some(first) = rows.first() {
                 let rows = Batch::concat(&first.schema(), &rows)?;
-                inputs.push(TableInput { table: *table, rows, finished: source.is_none() });
+                let input = TableInput { table: *table, rows, finished: source.is_none() };
+                inputs.push(Part { input, origin });
             }
         }
         Ok((!inputs.is_empty()).then_some(inputs))
@@ -330,10 +346,11 @@ impl Recorder {
         Ok(Self { journal, _dir: dir, _scratch: scratch })
     }
 
-    fn append(&mut self, _: u64, inputs: &[TableInput]) -> Result<(), Error> {
-        let inputs = inputs.iter().map(|input| SourceInput {
+    fn append(&mut self, parts: &[Part]) -> Result<(), Error> {
+        let inputs = parts.iter().map(|Part { input, origin }| SourceInput {
             source: TABLES[input.table].0.to_owned(),
             rows: input.rows.clone(),
+            origin: origin.clone(),
             position: None,
             finished: input.finished,
             rejected: 0,
