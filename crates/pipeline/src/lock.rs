@@ -6,7 +6,7 @@
 //!
 //! ```yaml
 //! format: 1
-//! semantics: 1
+//! semantics: 2
 //! seed: 4242
 //! partitions: 64
 //! sources:
@@ -32,7 +32,7 @@ use syncline_change::{Error, Result, types};
 use crate::file::tree::{self, Node, Value};
 
 /// What the same input and the same lock compute. Raised whenever they would give other bits.
-pub const SEMANTICS_VERSION: u32 = 1;
+pub const SEMANTICS_VERSION: u32 = 2;
 
 /// Work is split by key into this many parts, whatever the number of workers.
 pub const VIRTUAL_PARTITIONS: u32 = syncline_engine::PARTITIONS as u32;

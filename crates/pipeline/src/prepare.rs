@@ -1,7 +1,5 @@
 //! Everything about a pipeline that can be known without running it: schemas, plans, the lock.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -216,18 +214,5 @@ fn sql_problem(pipeline: &Pipeline, error: SqlError) -> Problem {
     match error.hint {
         Some(hint) => problem.hint(hint),
         None => problem,
-    }
-}
-
-/// Plan fingerprints by view, as the data directory remembers them from the last run.
-pub(crate) fn remembered_plans(path: &Path) -> Result<BTreeMap<String, String>> {
-    match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-            Error::corrupt(format!("{} is damaged", path.display()))
-                .detail(error.to_string())
-                .hint("remove it if the pipeline's views are as they were at the last run")
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(Error::io("read", path, error)),
     }
 }

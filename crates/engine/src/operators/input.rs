@@ -8,7 +8,7 @@ use syncline_change::{Batch, Error, Result, json};
 
 use super::map::rejected;
 use super::settle::micros;
-use super::{Change, Epoch, Operator};
+use super::{Change, Epoch, Operator, heap_bytes, table_bytes};
 use crate::table::TableDef;
 
 /// Turns what a source says into changes of its table.
@@ -214,6 +214,22 @@ impl Operator for Input {
             Content::Appended => 0,
             Content::Keyed { rows, .. } => rows.len(),
             Content::Counted(counts) => counts.len(),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a sum has no order")]
+    fn state_bytes(&self) -> usize {
+        match &self.content {
+            Content::Appended => 0,
+            Content::Keyed { rows, .. } => {
+                let blocks =
+                    rows.iter().map(|(key, row)| heap_bytes(key.len()) + heap_bytes(row.len()));
+                table_bytes::<(Box<[u8]>, Box<[u8]>)>(rows.capacity()) + blocks.sum::<usize>()
+            }
+            Content::Counted(counts) => {
+                let blocks = counts.keys().map(|row| heap_bytes(row.len()));
+                table_bytes::<(Box<[u8]>, i64)>(counts.capacity()) + blocks.sum::<usize>()
+            }
         }
     }
 }

@@ -80,6 +80,23 @@ impl<'a> Change<'a> {
     }
 }
 
+/// What a block of `bytes` takes of the heap, with what common allocators add to it.
+pub(crate) fn heap_bytes(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
+}
+
+/// What a hash table with room for `capacity` entries takes.
+pub(crate) fn table_bytes<T>(capacity: usize) -> usize {
+    // An eighth of the slots stays free, and each has a byte of its own.
+    heap_bytes((capacity * 8).div_ceil(7) * (size_of::<T>() + 1))
+}
+
+/// What an ordered map of `entries` takes, without what these point to.
+pub(crate) fn tree_bytes<T>(entries: usize) -> usize {
+    // Nodes have room for eleven entries, and are two thirds full on average.
+    entries * (size_of::<T>() + 2) * 3 / 2
+}
+
 /// The most rows that operators which take state apart put together at a time.
 pub(crate) const OUTPUT_ROWS_MAX: usize = 1 << 13;
 

@@ -8,4 +8,3 @@ mod incremental;
 mod random;
 mod rig;
 mod slt;
-mod state_bytes;

@@ -11,6 +11,7 @@ use syncline_store::dead_letters::Stage;
 use syncline_store::epochs::{EpochLog, EpochRecord, SourceRecord, ViewRecord};
 use syncline_store::journal::{EpochInput, Replay};
 
+use super::plans::Plans;
 use super::sequencer::Sequenced;
 use super::sinks::Feed;
 use super::state::Shared;
@@ -24,8 +25,7 @@ pub(super) struct Compute {
     log: EpochLog,
     /// Epochs up to this one were computed before, and are only computed again.
     recorded: u64,
-    /// Views that are known to have been computed before, and mean what they meant then.
-    same_views: Vec<String>,
+    plans: Plans,
     feeds: Vec<Feed>,
     /// What changes of each view are hashed as.
     codecs: Vec<RowCodec>,
@@ -38,7 +38,7 @@ impl Compute {
         shared: Arc<Shared>,
         log: EpochLog,
         recorded: u64,
-        same_views: Vec<String>,
+        plans: Plans,
         feeds: Vec<Feed>,
         prepared: &Prepared,
     ) -> Self {
@@ -49,7 +49,7 @@ impl Compute {
             config.common().on_error == syncline_connect::config::OnError::Skip
         };
         let skips_rejects = prepared.pipeline.spec.sources.values().map(skip).collect();
-        Self { circuit, shared, log, recorded, same_views, feeds, codecs, skips_rejects }
+        Self { circuit, shared, log, recorded, plans, feeds, codecs, skips_rejects }
     }
 
     /// Replays the journal, then takes epochs as they come, until no more can.
@@ -156,7 +156,7 @@ impl Compute {
         let Some(before) = self.shared.recorded_views(epoch)? else { return Ok(()) };
         for view in self.circuit.views() {
             let name = &view.name;
-            if self.same_views.contains(name) && before.get(name) != now.get(name) {
+            if self.plans.are_recorded(name, epoch) && before.get(name) != now.get(name) {
                 return Err(Error::corrupt(format!(
                     "view `{name}` came out differently in epoch {epoch} than at the first run"
                 ))

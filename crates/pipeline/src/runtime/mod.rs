@@ -12,6 +12,7 @@ pub mod alerts;
 mod compute;
 mod memory;
 pub mod metrics;
+mod plans;
 mod retry;
 mod sequencer;
 mod sinks;
@@ -34,8 +35,9 @@ use syncline_store::{DataDir, SpillDir, progress};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::prepare::{Prepared, is_bounded, remembered_plans};
+use crate::prepare::{Prepared, is_bounded};
 use crate::reread::Reread;
+use plans::Plans;
 use state::{RunState, Shared};
 
 /// How many chunks wait for the sequencer at most.
@@ -91,16 +93,16 @@ impl Running {
         for line in prepared.write_lock()? {
             tracing::info!("lock: {line}");
         }
-        let plans = dir.path().join("plans.json");
-        let (same_views, changed_views) = compare_plans(&prepared, &circuit, &plans)?;
         let opened = Opened::new(&dir, &prepared)?;
+        let plans_path = dir.path().join("plans.json");
+        let plans = Plans::compare(&plans_path, &prepared, &circuit, opened.recorded)?;
         let shared =
             Arc::new(Shared::new(&prepared, &circuit, dir.clone(), workers, opened.letters)?);
         for id in &opened.retried {
             shared.finish_retry(id)?;
         }
-        let sinks = open_sinks(&prepared, &dir, &changed_views, &circuit)?;
-        write_plans(&plans, &prepared)?;
+        let sinks = open_sinks(&prepared, &dir, plans.changed(), &circuit)?;
+        plans.write(&plans_path)?;
 
         let (stop, stopped) = watch::channel(false);
         let (done_tx, done) = watch::channel(false);
@@ -125,7 +127,7 @@ impl Running {
             shared.clone(),
             opened.epochs,
             opened.recorded,
-            same_views,
+            plans,
             sink_feeds,
             &prepared,
         );
@@ -231,32 +233,6 @@ impl Opened {
         let (letters, _) = DeadLetters::open(dir, recovery.last_epoch, recorded)?;
         Ok(Self { journal, epochs, letters, recorded, retried: recovery.retried })
     }
-}
-
-/// The views that mean what they meant at the last run on this data directory, and those that do
-/// not; new ones are in neither.
-fn compare_plans(
-    prepared: &Prepared,
-    circuit: &Circuit,
-    plans: &std::path::Path,
-) -> Result<(Vec<String>, Vec<String>)> {
-    let before = remembered_plans(plans)?;
-    let known = circuit.views().iter().filter(|view| before.contains_key(&view.name));
-    let (same, changed): (Vec<_>, Vec<_>) =
-        known.partition(|view| before[&view.name] == view.fingerprint);
-    for view in changed.iter().filter(|v| prepared.pipeline.spec.views.contains_key(&v.name)) {
-        tracing::info!("view `{}` has changed: it is made anew from the journal", view.name);
-    }
-    let names = |views: Vec<&syncline_engine::ViewInfo>| {
-        views.into_iter().map(|view| view.name.clone()).collect()
-    };
-    Ok((names(same), names(changed)))
-}
-
-fn write_plans(path: &std::path::Path, prepared: &Prepared) -> Result<()> {
-    let text = serde_json::to_vec_pretty(&prepared.lock.views)
-        .map_err(|error| Error::bug("plans have no JSON form").source(error))?;
-    syncline_store::fs::write_atomic(path, &text)
 }
 
 fn open_sinks(

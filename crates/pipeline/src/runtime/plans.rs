@@ -1,0 +1,87 @@
+//! Since when each view means what it does, from run to run on one data directory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use syncline_change::{Error, Result};
+use syncline_engine::Circuit;
+
+use crate::lock::SEMANTICS_VERSION;
+use crate::prepare::Prepared;
+
+/// Of each view, what its SQL meant at the last run.
+pub(super) struct Plans {
+    plans: BTreeMap<String, Plan>,
+    /// Views that meant something else.
+    changed: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Plan {
+    fingerprint: String,
+    /// The first epoch whose record tells of the view as it is.
+    since: u64,
+}
+
+impl Plans {
+    /// Compares what is remembered at `path` with the views of `circuit`, of which epochs up to
+    /// `recorded` were computed in earlier runs.
+    pub(super) fn compare(
+        path: &Path,
+        prepared: &Prepared,
+        circuit: &Circuit,
+        recorded: u64,
+    ) -> Result<Self> {
+        let before = read(path)?;
+        let (mut plans, mut changed) = (BTreeMap::new(), Vec::new());
+        for view in circuit.views() {
+            let name = view.name.clone();
+            // The same plan may have other results in another version.
+            let fingerprint = format!("{SEMANTICS_VERSION}-{}", view.fingerprint);
+            let plan = match before.get(&name) {
+                Some(plan) if plan.fingerprint == fingerprint => plan.clone(),
+                known => {
+                    if known.is_some() {
+                        if prepared.pipeline.spec.views.contains_key(&name) {
+                            tracing::info!(
+                                "view `{name}` has changed: it is made anew from the journal"
+                            );
+                        }
+                        changed.push(name.clone());
+                    }
+                    Plan { fingerprint, since: recorded + 1 }
+                }
+            };
+            plans.insert(name, plan);
+        }
+        Ok(Self { plans, changed })
+    }
+
+    pub(super) fn changed(&self) -> &[String] {
+        &self.changed
+    }
+
+    /// Whether the record of `epoch` tells of the view as it is.
+    pub(super) fn are_recorded(&self, view: &str, epoch: u64) -> bool {
+        self.plans.get(view).is_some_and(|plan| plan.since <= epoch)
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&self.plans)
+            .map_err(|error| Error::bug("plans have no JSON form").source(error))?;
+        syncline_store::fs::write_atomic(path, &text)
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, Plan>> {
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+            Error::corrupt(format!("{} is damaged", path.display()))
+                .detail(error.to_string())
+                .hint("remove it: sinks are then trusted to hold what the views mean today")
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
