@@ -7,6 +7,8 @@ use hashbrown::HashMap;
 use syncline_change::row::RowCodec;
 use syncline_change::{Batch, Error, Result};
 
+use crate::operators::{heap_bytes, table_bytes};
+
 /// The most rows in one batch of [`Content::batches`].
 const BATCH_ROWS_MAX: usize = 1 << 16;
 
@@ -45,11 +47,11 @@ impl Content {
         self.total == 0
     }
 
-    /// Bytes that the rows take in memory, roughly.
+    /// Bytes that the rows take in memory.
     #[allow(clippy::disallowed_methods, reason = "a sum has no order")]
     pub fn bytes(&self) -> usize {
-        let row = size_of::<(Box<[u8]>, i64)>() + 1;
-        self.rows.capacity() * row + self.rows.keys().map(|row| row.len()).sum::<usize>()
+        let blocks = self.rows.keys().map(|row| heap_bytes(row.len()));
+        table_bytes::<(Box<[u8]>, i64)>(self.rows.capacity()) + blocks.sum::<usize>()
     }
 
     /// # Errors

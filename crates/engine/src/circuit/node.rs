@@ -63,6 +63,16 @@ pub struct NodeStats {
     pub busy_nanos: u64,
     /// Rows or groups that it keeps.
     pub state_rows: u64,
-    /// Bytes of memory that these take.
+    /// Bytes of memory that these take, as of some time in the last few rows.
     pub state_bytes: u64,
+    /// How many rows had come when that was counted.
+    pub(super) counted_at: u64,
+}
+
+impl NodeStats {
+    /// Whether so many rows have come since state was counted that it may be another by now. To count
+    /// may mean to go through all of it, which must not be done for a few.
+    pub(super) fn is_count_due(&self) -> bool {
+        self.rows_in - self.counted_at >= self.state_rows / 32
+    }
 }

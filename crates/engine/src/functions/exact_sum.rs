@@ -8,6 +8,7 @@
 use smallvec::SmallVec;
 
 use super::dyadic::Dyadic;
+use crate::operators::heap_bytes;
 
 /// Bits of the sum that one limb stands for; the rest of its `i64` is room for carries.
 const LIMB_BITS: usize = 32;
@@ -32,6 +33,14 @@ pub(crate) struct ExactSum {
 }
 
 impl ExactSum {
+    /// Bytes of memory beyond the value itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self.limbs.spilled() {
+            true => heap_bytes(self.limbs.capacity() * size_of::<i64>()),
+            false => 0,
+        }
+    }
+
     /// Adds `value` `weight` times (takes it away if the weight is negative).
     pub(crate) fn add(&mut self, value: f64, weight: i64) {
         if !value.is_finite() {

@@ -6,6 +6,7 @@
 
 use super::dyadic::{Dyadic, Rounded};
 use super::terms::Terms;
+use crate::operators::heap_bytes;
 
 /// What is computed. Of two arguments, the first is `y` and the second is `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -224,7 +225,10 @@ impl Moments {
     /// Bytes of memory beyond the value itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         let pair = self.pair.as_deref().map_or(0, |pair| {
-            size_of::<Pair>() + pair.y.heap_bytes() + pair.yy.heap_bytes() + pair.xy.heap_bytes()
+            heap_bytes(size_of::<Pair>())
+                + pair.y.heap_bytes()
+                + pair.yy.heap_bytes()
+                + pair.xy.heap_bytes()
         });
         self.x.heap_bytes() + self.xx.heap_bytes() + pair
     }

@@ -2,6 +2,7 @@
 
 use super::dyadic::Dyadic;
 use super::exact_sum::ExactSum;
+use crate::operators::heap_bytes;
 
 /// The sum of doubles, or of products of two. Exact, and terms can be taken away again.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +98,6 @@ impl Terms {
 
     /// Bytes of memory beyond the value itself.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.others.as_ref().map_or(0, |others| size_of_val(others.as_ref()))
+        self.others.as_ref().map_or(0, |sum| heap_bytes(size_of::<ExactSum>()) + sum.heap_bytes())
     }
 }

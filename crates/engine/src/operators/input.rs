@@ -19,6 +19,8 @@ pub(crate) struct Input {
     table: TableDef,
     codec: RowCodec,
     content: Content,
+    /// Bytes that the encoded rows in it take.
+    heap: usize,
     /// The newest event time so far, in microseconds; the watermark is that less the lateness.
     newest_us: Option<i64>,
     finished: bool,
@@ -46,7 +48,7 @@ impl Input {
             (None, true) => Content::Counted(HashMap::new()),
             (None, false) => Content::Appended,
         };
-        Ok(Self { table, codec, content, newest_us: None, finished: false })
+        Ok(Self { table, codec, content, heap: 0, newest_us: None, finished: false })
     }
 
     /// Whether rows of this table are never taken away again.
@@ -137,6 +139,7 @@ impl Input {
             let (key, row) = (encoded_keys.row(i), encoded.row(i));
             if batch.weight(i) < 0 {
                 if let Some(old) = rows.remove(key.as_ref()) {
+                    self.heap -= heap_bytes(key.data().len()) + heap_bytes(old.len());
                     change(old, -1);
                 }
                 continue;
@@ -144,10 +147,13 @@ impl Input {
             match rows.get_mut(key.as_ref()) {
                 Some(old) if **old == *row.as_ref() => {}
                 Some(old) => {
+                    self.heap += heap_bytes(row.data().len());
+                    self.heap -= heap_bytes(old.len());
                     change(std::mem::replace(old, row.data().into()), -1);
                     change(row.data().into(), 1);
                 }
                 None => {
+                    self.heap += heap_bytes(key.data().len()) + heap_bytes(row.data().len());
                     rows.insert(key.data().into(), row.data().into());
                     change(row.data().into(), 1);
                 }
@@ -171,11 +177,17 @@ impl Input {
                     continue;
                 }
                 0 => {
-                    counts.remove(row.as_ref());
+                    if counts.remove(row.as_ref()).is_some() {
+                        self.heap -= heap_bytes(row.data().len());
+                    }
                 }
-                now => {
-                    counts.insert(row.data().into(), now);
-                }
+                now => match counts.get_mut(row.as_ref()) {
+                    Some(have) => *have = now,
+                    None => {
+                        self.heap += heap_bytes(row.data().len());
+                        counts.insert(row.data().into(), now);
+                    }
+                },
             }
             keep.push(i as u32);
         }
@@ -217,19 +229,12 @@ impl Operator for Input {
         }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a sum has no order")]
     fn state_bytes(&self) -> usize {
-        match &self.content {
+        let table = match &self.content {
             Content::Appended => 0,
-            Content::Keyed { rows, .. } => {
-                let blocks =
-                    rows.iter().map(|(key, row)| heap_bytes(key.len()) + heap_bytes(row.len()));
-                table_bytes::<(Box<[u8]>, Box<[u8]>)>(rows.capacity()) + blocks.sum::<usize>()
-            }
-            Content::Counted(counts) => {
-                let blocks = counts.keys().map(|row| heap_bytes(row.len()));
-                table_bytes::<(Box<[u8]>, i64)>(counts.capacity()) + blocks.sum::<usize>()
-            }
-        }
+            Content::Keyed { rows, .. } => table_bytes::<(Box<[u8]>, Box<[u8]>)>(rows.capacity()),
+            Content::Counted(counts) => table_bytes::<(Box<[u8]>, i64)>(counts.capacity()),
+        };
+        table + self.heap
     }
 }

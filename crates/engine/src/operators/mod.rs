@@ -93,8 +93,17 @@ pub(crate) fn table_bytes<T>(capacity: usize) -> usize {
 
 /// What an ordered map of `entries` takes, without what these point to.
 pub(crate) fn tree_bytes<T>(entries: usize) -> usize {
-    // Nodes have room for eleven entries, and are two thirds full on average.
-    entries * (size_of::<T>() + 2) * 3 / 2
+    // A node has room for eleven entries, and one of many is some two thirds full. What stands above
+    // others has a pointer to each.
+    let (leaf, inner) =
+        (11 * size_of::<T>() + 12, 11 * size_of::<T>() + 12 + 12 * size_of::<usize>());
+    let mut nodes = if entries <= 11 { entries.min(1) } else { (entries * 2).div_ceil(15) };
+    let mut bytes = nodes * heap_bytes(leaf);
+    while nodes > 1 {
+        nodes = if nodes <= 12 { 1 } else { nodes.div_ceil(8) };
+        bytes += nodes * heap_bytes(inner);
+    }
+    bytes
 }
 
 /// The most rows that operators which take state apart put together at a time.

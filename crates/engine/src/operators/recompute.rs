@@ -12,7 +12,7 @@ use syncline_change::source::{RejectClass, Rejected};
 use syncline_change::{Batch, Error, ErrorKind, Result};
 
 use super::accumulate::change_count;
-use super::{Change, Epoch, Operator, relabel};
+use super::{Change, Epoch, Operator, heap_bytes, relabel, tree_bytes};
 use crate::batch::Runner;
 use crate::content::Content;
 use crate::functions::now;
@@ -120,6 +120,16 @@ impl Operator for Recompute {
     fn state_rows(&self) -> usize {
         self.output.len() + self.inputs.iter().map(Content::len).sum::<usize>()
     }
+
+    fn state_bytes(&self) -> usize {
+        rows_bytes(&self.output) + self.inputs.iter().map(Content::bytes).sum::<usize>()
+    }
+}
+
+/// Bytes of memory that counted rows take.
+pub(super) fn rows_bytes(rows: &Rows) -> usize {
+    let blocks = rows.keys().map(|row| heap_bytes(row.len()));
+    tree_bytes::<(Box<[u8]>, i64)>(rows.len()) + blocks.sum::<usize>()
 }
 
 /// Adds `rows` to what is counted.

@@ -18,7 +18,7 @@ use super::accumulate::change_count;
 use super::arrange::Arranged;
 use super::map::{Map, without_failing};
 use super::partition::partition;
-use super::recompute::Rows;
+use super::recompute::{Rows, rows_bytes};
 use super::settle::Consolidate;
 use super::{Change, Epoch, Operator, negative, relabel};
 use crate::batch::failed;
@@ -150,6 +150,10 @@ impl Operator for Scalars {
 
     fn state_rows(&self) -> usize {
         self.values.iter().map(|value| value.rows.len()).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.values.iter().map(|value| rows_bytes(&value.rows)).sum()
     }
 }
 

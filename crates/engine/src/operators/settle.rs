@@ -13,7 +13,8 @@ use syncline_change::{Batch, Error, Result};
 use super::accumulate::change_count;
 use super::map::{PART_ROWS, parts, rejected};
 use super::partition::{PARTITIONS, Split};
-use super::{Change, Epoch, Operator, relabel};
+use super::recompute::{Rows, rows_bytes};
+use super::{Change, Epoch, Operator, relabel, tree_bytes};
 
 /// Adds up the changes of equal rows: first what goes, then what comes, each by partition and in the
 /// order of rows. Where no row stands twice there is nothing to add up, and the order is kept.
@@ -104,7 +105,7 @@ pub(crate) struct Settle {
     /// The tables whose watermarks count.
     tables: Vec<usize>,
     /// The end of a window to the encoded rows that wait for it.
-    waiting: BTreeMap<i64, BTreeMap<Box<[u8]>, i64>>,
+    waiting: BTreeMap<i64, Rows>,
     /// Windows that end at or before this are closed.
     closed: i64,
 }
@@ -173,6 +174,11 @@ impl Operator for Settle {
 
     fn state_rows(&self) -> usize {
         self.waiting.values().map(BTreeMap::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        let waiting = self.waiting.values().map(rows_bytes);
+        tree_bytes::<(i64, Rows)>(self.waiting.len()) + waiting.sum::<usize>()
     }
 }
 

@@ -8,3 +8,4 @@ mod incremental;
 mod random;
 mod rig;
 mod slt;
+mod state_bytes;

@@ -152,6 +152,7 @@ state_bytes! {
     windows: true, "SELECT id, sum(size) OVER (PARTITION BY many ORDER BY id) AS s FROM t";
     neighbours: true, "SELECT id, lag(size) OVER (PARTITION BY few ORDER BY id) AS s FROM t";
     by_group: true, "SELECT many, string_agg(text, ',' ORDER BY id) FROM t GROUP BY many";
+    recomputed: true, "SELECT id, text, ntile(3) OVER (ORDER BY size) AS n FROM t WHERE few < 25";
     scalar_subquery: true, "SELECT id FROM t WHERE size > (SELECT avg(size) FROM u)";
     recursion: true, "WITH RECURSIVE r AS (SELECT id, many FROM t WHERE id < 100000 UNION SELECT t.id, t.many FROM r JOIN t ON t.id = r.many WHERE t.id > 50000) SELECT * FROM r";
 }

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use syncline_change::{Error, Result};
 
-use super::super::negative;
+use super::super::{heap_bytes, negative, tree_bytes};
 use super::{Accumulate, Update, change_count};
 
 /// What of a group's rows is picked.
@@ -21,15 +21,13 @@ pub(crate) struct Pick {
     pub(crate) order: Vec<SortOptions>,
 }
 
-/// The value of the first or last row of each group. Where rows can be taken away all are kept, in
-/// order; otherwise the one.
+/// The value of the first or last row of each group.
 pub(crate) struct Ends {
     pick: Pick,
-    append_only: bool,
     converter: RowConverter,
     value: DataType,
     /// The order and behind it the value, encoded.
-    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
+    groups: EndsOfGroups,
 }
 
 impl Ends {
@@ -51,28 +49,16 @@ impl Ends {
         }
         Ok(Self {
             pick: pick.clone(),
-            append_only,
             converter: RowConverter::new(fields)?,
             value: value.clone(),
-            groups: Vec::new(),
+            groups: EndsOfGroups::new(append_only),
         })
-    }
-
-    fn best(&self, group: usize) -> Option<(&[u8], i64)> {
-        let rows = &self.groups[group];
-        let best = if self.pick.last { rows.last_key_value() } else { rows.first_key_value() };
-        best.map(|(row, &count)| (&**row, count))
-    }
-
-    fn is_better(&self, row: &[u8], group: usize) -> bool {
-        self.best(group)
-            .is_none_or(|(best, _)| if self.pick.last { row > best } else { row < best })
     }
 }
 
 impl Accumulate for Ends {
     fn grow(&mut self, groups: usize) {
-        self.groups.resize_with(groups, BTreeMap::new);
+        self.groups.grow(groups);
     }
 
     fn update(&mut self, rows: &Update<'_>) -> Result<()> {
@@ -87,27 +73,16 @@ impl Accumulate for Ends {
             if nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
                 continue;
             }
-            let (bytes, group) = (encoded.row(i).data(), group as usize);
-            if !self.append_only {
-                let weight = rows.weights.map_or(1, |weights| weights[row as usize]);
-                change_count(&mut self.groups[group], bytes, weight);
-            } else if self.is_better(bytes, group) {
-                let best = &mut self.groups[group];
-                best.clear();
-                best.insert(bytes.into(), 1);
-            }
+            let weight = rows.weights.map_or(1, |weights| weights[row as usize]);
+            self.groups.change(group as usize, encoded.row(i).data(), weight, self.pick.last);
         }
-        let is_missing = |&group: &u32| self.best(group as usize).is_some_and(|(_, n)| n < 0);
-        match rows.groups.iter().any(is_missing) {
-            true => Err(negative("first_value/last_value", "a row")),
-            false => Ok(()),
-        }
+        self.groups.check("first_value/last_value", rows.groups)
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef> {
         let parser = self.converter.parser();
-        let best: Vec<Option<&[u8]>> =
-            groups.iter().map(|&group| self.best(group as usize).map(|(row, _)| row)).collect();
+        let best = groups.iter().map(|&group| self.groups.end(group as usize, self.pick.last));
+        let best: Vec<Option<&[u8]>> = best.collect();
         let there = best.iter().flatten().map(|row| parser.parse(row));
         let values = self.converter.convert_rows(there)?.pop();
         let values = values.unwrap_or_else(|| new_null_array(&self.value, 0));
@@ -122,11 +97,110 @@ impl Accumulate for Ends {
     }
 
     fn reset(&mut self, group: u32) {
-        self.groups[group as usize].clear();
+        self.groups.reset(group as usize);
     }
 
     fn bytes(&self) -> usize {
-        let rows: usize = self.groups.iter().flatten().map(|(row, _)| row.len() + 32).sum();
-        self.groups.capacity() * size_of::<BTreeMap<u8, u8>>() + rows
+        self.groups.bytes()
+    }
+}
+
+/// Encoded rows of each group of which the least or the greatest is wanted.
+pub(super) enum EndsOfGroups {
+    /// Rows only ever come: the one that is wanted so far.
+    Best { rows: Vec<Option<Box<[u8]>>>, heap: usize },
+    /// All of them, in order, with how often each is there.
+    All { rows: Vec<BTreeMap<Box<[u8]>, i64>>, heap: usize },
+}
+
+impl EndsOfGroups {
+    pub(super) fn new(append_only: bool) -> Self {
+        match append_only {
+            true => Self::Best { rows: Vec::new(), heap: 0 },
+            false => Self::All { rows: Vec::new(), heap: 0 },
+        }
+    }
+
+    pub(super) fn grow(&mut self, groups: usize) {
+        match self {
+            Self::Best { rows, .. } => rows.resize(groups, None),
+            Self::All { rows, .. } => rows.resize_with(groups, BTreeMap::new),
+        }
+    }
+
+    /// Takes `row` in as often as `weight` says; `last`: the greatest is wanted.
+    pub(super) fn change(&mut self, group: usize, row: &[u8], weight: i64, last: bool) {
+        match self {
+            Self::Best { rows, heap } => {
+                let best = &mut rows[group];
+                let is_better = |best: &[u8]| if last { row > best } else { row < best };
+                if best.as_deref().is_none_or(is_better) {
+                    *heap -= best.as_ref().map_or(0, |best| heap_bytes(best.len()));
+                    *heap += heap_bytes(row.len());
+                    *best = Some(row.into());
+                }
+            }
+            Self::All { rows, heap } => {
+                let rows = &mut rows[group];
+                let before = rows.len();
+                change_count(rows, row, weight);
+                let entries = |n| tree_bytes::<(Box<[u8]>, i64)>(n);
+                match rows.len() {
+                    now if now > before => *heap += heap_bytes(row.len()),
+                    now if now < before => *heap -= heap_bytes(row.len()),
+                    _ => {}
+                }
+                *heap = *heap + entries(rows.len()) - entries(before);
+            }
+        }
+    }
+
+    /// The least row of a group, or the greatest.
+    pub(super) fn end(&self, group: usize, last: bool) -> Option<&[u8]> {
+        match self {
+            Self::Best { rows, .. } => rows[group].as_deref(),
+            Self::All { rows, .. } => {
+                let rows = &rows[group];
+                let end = if last { rows.last_key_value() } else { rows.first_key_value() };
+                end.map(|(row, _)| &**row)
+            }
+        }
+    }
+
+    /// # Errors
+    /// `Bug` if a row at an end of one of `groups` is there fewer than zero times. Only these can
+    /// become a result, and looking at all would cost more than the update.
+    pub(super) fn check(&self, name: &str, groups: &[u32]) -> Result<()> {
+        let Self::All { rows, .. } = self else { return Ok(()) };
+        let is_missing = |&group: &u32| {
+            let rows = &rows[group as usize];
+            let ends = [rows.first_key_value(), rows.last_key_value()];
+            ends.into_iter().flatten().any(|(_, &count)| count < 0)
+        };
+        // Rows of a group often stand together; each group need be looked at once.
+        let is_any = groups.chunk_by(|a, b| a == b).any(|same| is_missing(&same[0]));
+        if is_any { Err(negative(name, "a value")) } else { Ok(()) }
+    }
+
+    pub(super) fn reset(&mut self, group: usize) {
+        match self {
+            Self::Best { rows, heap } => {
+                *heap -= rows[group].take().map_or(0, |row| heap_bytes(row.len()));
+            }
+            Self::All { rows, heap } => {
+                let gone = std::mem::take(&mut rows[group]);
+                *heap -= tree_bytes::<(Box<[u8]>, i64)>(gone.len());
+                *heap -= gone.keys().map(|row| heap_bytes(row.len())).sum::<usize>();
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Best { rows, heap } => rows.capacity() * size_of::<Option<Box<[u8]>>>() + heap,
+            Self::All { rows, heap } => {
+                rows.capacity() * size_of::<BTreeMap<Box<[u8]>, i64>>() + heap
+            }
+        }
     }
 }

@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, Field, Schema};
 use syncline_change::row::RowCodec;
 use syncline_change::{Error, Result};
 
-use super::super::negative;
+use super::super::{negative, tree_bytes};
+use super::ends::EndsOfGroups;
 use super::ordered_bits::OrderedBits;
-use super::{Accumulate, Update, change_count};
+use super::{Accumulate, Update};
 
 /// `min` or `max` of a type. Where rows can be taken away every value is kept, in order; otherwise
 /// the best.
@@ -28,7 +29,7 @@ pub(crate) fn extreme(of: &DataType, max: bool, append_only: bool) -> Result<Box
         None => {
             let schema = Schema::new(vec![Field::new("value", of.clone(), true)]);
             let codec = RowCodec::new(Arc::new(schema))?;
-            Box::new(Encoded { max, append_only, codec, groups: Vec::new() })
+            Box::new(Encoded { max, codec, groups: EndsOfGroups::new(append_only) })
         }
     })
 }
@@ -109,9 +110,8 @@ impl Accumulate for Ordered {
     }
 
     fn bytes(&self) -> usize {
-        let entries: usize = self.groups.iter().map(BTreeMap::len).sum();
-        self.groups.capacity() * size_of::<BTreeMap<u64, i64>>()
-            + entries * size_of::<(u64, i64)>() * 4 / 3
+        let trees = self.groups.iter().map(|group| tree_bytes::<(u64, i64)>(group.len()));
+        self.groups.capacity() * size_of::<BTreeMap<u64, i64>>() + trees.sum::<usize>()
     }
 }
 
@@ -135,49 +135,25 @@ fn each_value(
 /// Values of types that are not primitive, as encoded rows.
 struct Encoded {
     max: bool,
-    append_only: bool,
     codec: RowCodec,
-    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
-}
-
-impl Encoded {
-    fn best(&self, group: usize) -> Option<&[u8]> {
-        let values = &self.groups[group];
-        let best = if self.max { values.last_key_value() } else { values.first_key_value() };
-        best.map(|(value, _)| &**value)
-    }
+    groups: EndsOfGroups,
 }
 
 impl Accumulate for Encoded {
     fn grow(&mut self, groups: usize) {
-        self.groups.resize_with(groups, BTreeMap::new);
+        self.groups.grow(groups);
     }
 
     fn update(&mut self, rows: &Update<'_>) -> Result<()> {
         let own = take(&rows.arguments[0], &UInt32Array::from(rows.rows.to_vec()), None)?;
         let encoded = self.codec.encode(std::slice::from_ref(&own))?;
         for (i, (&row, &group)) in rows.rows.iter().zip(rows.groups).enumerate() {
-            if own.is_null(i) {
-                continue;
-            }
-            let (value, group) = (encoded.row(i), group as usize);
-            let value = value.as_ref();
-            if !self.append_only {
+            if own.is_valid(i) {
                 let weight = rows.weights.map_or(1, |weights| weights[row as usize]);
-                change_count(&mut self.groups[group], value, weight);
-            } else if self
-                .best(group)
-                .is_none_or(|best| if self.max { value > best } else { value < best })
-            {
-                let values = &mut self.groups[group];
-                values.clear();
-                values.insert(value.into(), 1);
+                self.groups.change(group as usize, encoded.row(i).data(), weight, self.max);
             }
         }
-        check_ends(rows, |group| {
-            let counts = &self.groups[group];
-            [counts.first_key_value(), counts.last_key_value()].map(|end| end.map(|(_, &n)| n))
-        })
+        self.groups.check("min/max", rows.groups)
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef> {
@@ -185,18 +161,17 @@ impl Accumulate for Encoded {
         let null = new_null_array(self.codec.schema().field(0).data_type(), 1);
         let null = self.codec.encode(&[null])?;
         let null = null.row(0);
-        let best = groups.iter().map(|&group| self.best(group as usize).unwrap_or(null.as_ref()));
+        let best = groups.iter().map(|&group| self.groups.end(group as usize, self.max));
+        let best = best.map(|end| end.unwrap_or(null.as_ref()));
         Ok(self.codec.decode(best)?.remove(0))
     }
 
     fn reset(&mut self, group: u32) {
-        self.groups[group as usize].clear();
+        self.groups.reset(group as usize);
     }
 
     fn bytes(&self) -> usize {
-        let values = self.groups.iter().flatten();
-        let values: usize = values.map(|(value, _)| value.len() + 32).sum();
-        self.groups.capacity() * size_of::<BTreeMap<u8, u8>>() + values
+        self.groups.bytes()
     }
 }
 

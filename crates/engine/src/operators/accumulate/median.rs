@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type};
 use syncline_change::Result;
 
-use super::super::negative;
+use super::super::{heap_bytes, negative};
 use super::{Accumulate, Update};
 
 /// The accumulator for floats or decimals; integers come here as doubles.
@@ -221,10 +221,15 @@ where
     }
 
     fn bytes(&self) -> usize {
-        let chunks = self.groups.iter().flat_map(|group| &group.chunks);
-        let values: usize = chunks.map(|chunk| chunk.values.capacity()).sum();
+        let values = |chunk: &Chunk<T::Native>| {
+            heap_bytes(chunk.values.capacity() * size_of::<(T::Native, i64)>())
+        };
+        let group = |group: &Multiset<T::Native>| {
+            heap_bytes(group.chunks.capacity() * size_of::<Chunk<T::Native>>())
+                + group.chunks.iter().map(values).sum::<usize>()
+        };
         self.groups.capacity() * size_of::<Multiset<T::Native>>()
-            + values * size_of::<(T::Native, i64)>()
+            + self.groups.iter().map(group).sum::<usize>()
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_change::Result;
 
-use super::super::negative;
 use super::super::recompute::Rows;
+use super::super::{heap_bytes, negative, tree_bytes};
 
 type Row = Box<[u8]>;
 
@@ -33,6 +33,14 @@ impl Pass {
 impl FirstDerived {
     pub(super) fn new(name: String) -> Self {
         Self { rows: BTreeMap::new(), name }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let row = |(row, counts): (&Row, &BTreeMap<usize, i64>)| {
+            heap_bytes(row.len()) + tree_bytes::<(usize, i64)>(counts.len())
+        };
+        tree_bytes::<(Row, BTreeMap<usize, i64>)>(self.rows.len())
+            + self.rows.iter().map(row).sum::<usize>()
     }
 
     /// Takes in how often an iteration derives rows more than before, and returns which rows come to

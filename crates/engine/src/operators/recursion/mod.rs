@@ -21,7 +21,7 @@ pub(crate) use self::part::{Origin, Part, PartNode};
 
 use self::first::{FirstDerived, Pass};
 use super::accumulate::change_count;
-use super::recompute::Rows;
+use super::recompute::{Rows, rows_bytes};
 use super::settle::Consolidate;
 use super::{Change, Epoch, Operator, negative, relabel};
 
@@ -212,6 +212,17 @@ impl Operator for Recursion {
 
     fn state_rows(&self) -> usize {
         self.iterations.iter().map(|iteration| iteration.rows.len()).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        let iteration = |iteration: &Iteration| {
+            let part = iteration.part.as_ref().map_or(0, Part::state_bytes);
+            size_of::<Iteration>() + rows_bytes(&iteration.rows) + part
+        };
+        let outside = self.outside.iter().flatten().map(|outside| rows_bytes(&outside.rows));
+        self.iterations.iter().map(iteration).sum::<usize>()
+            + outside.sum::<usize>()
+            + self.first.as_ref().map_or(0, FirstDerived::bytes)
     }
 }
 

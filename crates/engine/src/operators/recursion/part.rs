@@ -29,6 +29,10 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    pub(super) fn state_bytes(&self) -> usize {
+        self.nodes.iter().map(|node| node.work.state_bytes()).sum()
+    }
+
     /// What the changes of the rows, and of what is outside, make of the result.
     pub(super) fn step(
         &mut self,

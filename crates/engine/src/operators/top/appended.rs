@@ -13,7 +13,7 @@ use super::super::arrange::Arrangement;
 use super::super::groups::Groups;
 use super::super::map::without_failing;
 use super::super::partition::{PARTITIONS, Split};
-use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
+use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator, heap_bytes};
 use super::{Shown, batch, difference};
 use crate::state::{Encoded, KeyedCodec};
 
@@ -151,8 +151,9 @@ impl Part {
         {
             self.bytes -= memory(&last);
         }
-        self.bytes += memory(row);
+        let list = heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>());
         rows.insert(place, row.into());
+        self.bytes += memory(row) + heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>()) - list;
     }
 
     /// What the groups that changed show less and more than before.
@@ -170,7 +171,8 @@ impl Part {
 
 /// Bytes of memory of a kept row.
 fn memory(row: &[u8]) -> usize {
-    row.len() + 2 * size_of::<usize>() + size_of::<Arc<[u8]>>()
+    // Two counters stand before the bytes.
+    heap_bytes(2 * size_of::<usize>() + row.len())
 }
 
 impl Changes<'_> {
