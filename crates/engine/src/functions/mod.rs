@@ -4,6 +4,7 @@ pub(crate) mod aggregates;
 mod dyadic;
 mod exact_sum;
 pub(crate) mod floats;
+pub(crate) mod in_order;
 pub(crate) mod math;
 pub(crate) mod moments;
 pub(crate) mod now;

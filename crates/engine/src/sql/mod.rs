@@ -57,7 +57,7 @@ impl Session {
             .with_physical_optimizer_rules(physical_rules())
             .build();
         let context = SessionContext::new_with_state(state);
-        context.add_optimizer_rule(Arc::new(order::TermsOnce));
+        context.add_optimizer_rule(Arc::new(order::AggregatesInOrder));
         for function in aggregates::exact_aggregates() {
             context.register_udaf(function);
         }

@@ -168,6 +168,15 @@ cases! {
     first_and_last_value: "SELECT k, first_value(n) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS a, nth_value(n, 2) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS b FROM t";
     difference_to_the_last: "SELECT g, ts, k - lag(k) OVER (PARTITION BY g ORDER BY ts) AS d FROM t";
     // Computed anew, by group or from everything.
+    tied_values: "SELECT k, n, first_value(n) OVER (PARTITION BY g ORDER BY k) AS a, last_value(n) OVER (PARTITION BY g ORDER BY k) AS b, nth_value(v, 2) OVER (PARTITION BY g ORDER BY k) AS c FROM t";
+    tied_values_of_all: "SELECT k, last_value(n) OVER (ORDER BY k DESC) AS a, first_value(v) OVER (ORDER BY k DESC NULLS LAST) AS b FROM t";
+    tied_values_that_are_there: "SELECT k, last_value(n) IGNORE NULLS OVER (PARTITION BY g ORDER BY k NULLS FIRST) AS a FROM t";
+    tied_lists: "SELECT k, array_agg(n) OVER (PARTITION BY g ORDER BY k) AS a, string_agg(g, ',') OVER (PARTITION BY g ORDER BY k DESC) AS b FROM t";
+    tied_groups: "SELECT k, array_agg(v) OVER (PARTITION BY g ORDER BY k GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS a, last_value(n) OVER (PARTITION BY g ORDER BY k GROUPS 1 PRECEDING) AS b, sum(n) OVER (PARTITION BY g ORDER BY k GROUPS 1 PRECEDING) AS c FROM t";
+    tied_range: "SELECT k, first_value(n) OVER (PARTITION BY g ORDER BY k RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) AS a, last_value(v) OVER (PARTITION BY g ORDER BY k RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS b, count(*) OVER (PARTITION BY g ORDER BY k RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) AS c FROM t";
+    tied_sums: "SELECT k, sum(v) OVER (PARTITION BY g ORDER BY k) AS a, min(n) OVER (PARTITION BY g ORDER BY k DESC) AS b, percent_rank() OVER (PARTITION BY g ORDER BY k) AS c, cume_dist() OVER (PARTITION BY g ORDER BY k) AS d FROM t";
+    order_with_a_term_twice: "SELECT g, first_value(n ORDER BY k, k + 0, k) AS a, array_agg(k ORDER BY n, n DESC) AS b, array_agg(DISTINCT k) AS c FROM t GROUP BY g";
+    distinct_on_with_a_term_twice: "SELECT DISTINCT ON (k) k, g, n FROM t ORDER BY k, k + 0, n, k";
     array_agg: "SELECT g, array_agg(k) AS ks FROM t GROUP BY g";
     string_agg: "SELECT k, string_agg(g, ',') AS gs FROM t GROUP BY k";
     first_value: "SELECT g, first_value(n ORDER BY k) AS f FROM t GROUP BY g";
