@@ -167,6 +167,23 @@ cases! {
     lag_of_all: "SELECT k, n, lag(n, 2, 0) OVER (ORDER BY k) AS a, lead(g) OVER (ORDER BY k) AS b, lag(v, -1) OVER (ORDER BY k) AS c FROM t";
     first_and_last_value: "SELECT k, first_value(n) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS a, nth_value(n, 2) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS b FROM t";
     difference_to_the_last: "SELECT g, ts, k - lag(k) OVER (PARTITION BY g ORDER BY ts) AS d FROM t";
+    nan_of_expressions: "SELECT v / 0.0 - v / 0.0 AS x, -ln(n) AS y, v * -0.0 AS z, CAST(v * 0.0 AS FLOAT) AS f FROM t";
+    grouped_by_nan: "SELECT v / 0.0 - v AS x, count(*) AS c, max(v * 0.0) AS m FROM t GROUP BY v / 0.0 - v";
+    distinct_nan: "SELECT DISTINCT ln(n) AS s, floor(v / 100) AS f FROM t";
+    joined_by_nan: "SELECT t.k, u.k AS uk FROM t JOIN u ON t.v - t.v = acos(u.n)";
+    ordered_by_nan: "SELECT k, n FROM t ORDER BY v / 0.0, ln(n) DESC LIMIT 3";
+    medians_that_are_nan: "SELECT m, count(*) AS c FROM (SELECT k, median(v) AS m FROM t GROUP BY k UNION ALL SELECT k, ln(n) FROM t) GROUP BY m";
+    rollup_of_a_constant: "SELECT c, count(*) AS n FROM (SELECT 1 AS c, k FROM t UNION ALL SELECT 1 AS c, k FROM u) GROUP BY ROLLUP (c)";
+    cube_of_constants: "SELECT c, k, g, count(*) AS n FROM (SELECT 1 AS c, k, g FROM t WHERE g = 'a' UNION ALL SELECT 1 AS c, k, g FROM u WHERE g = 'a') GROUP BY CUBE (c, k, g)";
+    random_of_rows: "SELECT k, random() AS r, uuid() AS u FROM t";
+    random_of_groups: "SELECT g, random() AS r, max(random()) AS m, count(*) FILTER (WHERE random() < 0.5) AS c FROM t GROUP BY g";
+    random_groups: "SELECT floor(random() * 3) AS third, count(*) AS c FROM t GROUP BY floor(random() * 3)";
+    random_rows: "SELECT * FROM t WHERE random() < 0.5";
+    random_pairs: "SELECT t.k, u.n, random() AS r FROM t JOIN u ON t.k = u.k AND random() < 0.7";
+    random_left_pairs: "SELECT t.k, u.n FROM t LEFT JOIN u ON t.k = u.k AND random() < 0.5";
+    random_order: "SELECT k, n FROM t ORDER BY random() LIMIT 3";
+    random_places: "SELECT k, row_number() OVER (PARTITION BY g ORDER BY uuid()) AS r FROM t";
+    random_constant: "SELECT random() AS r, uuid() AS u";
     // Computed anew, by group or from everything.
     tied_values: "SELECT k, n, first_value(n) OVER (PARTITION BY g ORDER BY k) AS a, last_value(n) OVER (PARTITION BY g ORDER BY k) AS b, nth_value(v, 2) OVER (PARTITION BY g ORDER BY k) AS c FROM t";
     tied_values_of_all: "SELECT k, last_value(n) OVER (ORDER BY k DESC) AS a, first_value(v) OVER (ORDER BY k DESC NULLS LAST) AS b FROM t";
