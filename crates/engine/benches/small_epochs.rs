@@ -30,7 +30,7 @@ fn main() {
         println!("run with `cargo bench`");
         return;
     }
-    let options = Options { pool: None, stopwatch: || 0 };
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
     let view = ViewDef { name: "totals".to_owned(), sql: SQL.to_owned(), emit: Emit::Changes };
     let mut circuit = Circuit::new(tables(), &[view], options).unwrap();
     let mut epoch = 0;

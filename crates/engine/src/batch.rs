@@ -89,10 +89,12 @@ pub struct BatchEngine {
 pub type TableContent = (String, Vec<RecordBatch>);
 
 impl BatchEngine {
+    /// `seed` as in [`Options`](crate::Options).
+    ///
     /// # Errors
     /// Everything that is wrong with the views' SQL.
-    pub fn new(tables: &[TableDef], views: &[ViewDef]) -> Result<Self, Vec<SqlError>> {
-        let session = Session::new();
+    pub fn new(tables: &[TableDef], views: &[ViewDef], seed: u64) -> Result<Self, Vec<SqlError>> {
+        let session = Session::new(seed);
         let views = plan_views(&session, tables, views)?;
         let wrong = |error: Error| vec![SqlError::new("", error.to_string())];
         let names = tables.iter().map(|t| &t.name).chain(views.iter().map(|v| &v.def.name));
@@ -149,7 +151,8 @@ fn closed(window_ends: &ArrayRef, watermark_us: i64) -> Result<BooleanArray> {
     Ok(ends.iter().map(|end| Some(end.unwrap_or(i64::MAX) <= watermark_us)).collect())
 }
 
-/// Runs one SELECT over given contents: what `syncline query` does.
+/// Runs one SELECT over given contents: what `syncline query` does. `seed` is what `random()` and
+/// `uuid()` start from.
 ///
 /// # Errors
 /// What is wrong with the SQL (`Config`), or with what it computes (`Input`).
@@ -157,8 +160,9 @@ pub fn query(
     sql: &str,
     contents: &[(TableContent, SchemaRef)],
     time_us: i64,
+    seed: u64,
 ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    let session = Session::new();
+    let session = Session::new(seed);
     for ((name, _), schema) in contents {
         session.register(name, schema.clone()).map_err(failed)?;
     }

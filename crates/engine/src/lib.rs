@@ -29,7 +29,7 @@
 //!     sql: "SELECT origin, avg(delay) AS mean FROM flights GROUP BY origin".into(),
 //!     emit: Emit::Changes,
 //! };
-//! let options = Options { pool: None, stopwatch: || 0 };
+//! let options = Options { pool: None, stopwatch: || 0, seed: 0 };
 //! let mut circuit = Circuit::new(vec![flights], &[delays], options).map_err(|e| format!("{e:?}"))?;
 //! let input = TableInput { table: 0, rows: Batch::inserts(rows), finished: false };
 //! let output = circuit.step(1, 0, vec![input])?;

@@ -65,7 +65,8 @@ impl Prepared {
     /// # Errors
     /// What is wrong with the views' SQL, with its place in the file.
     pub fn circuit(&self, pool: Option<Arc<rayon::ThreadPool>>) -> Result<Circuit, LoadError> {
-        let options = Options { pool, stopwatch: clock::stopwatch_nanos };
+        let seed = self.lock.seed;
+        let options = Options { pool, stopwatch: clock::stopwatch_nanos, seed };
         Circuit::new(self.tables.clone(), &self.views, options).map_err(|errors| {
             let problems = errors.into_iter().map(|error| sql_problem(&self.pipeline, error));
             self.pipeline.report(problems.collect())

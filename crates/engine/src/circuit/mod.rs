@@ -33,6 +33,8 @@ pub struct Options {
     pub pool: Option<Arc<rayon::ThreadPool>>,
     /// A clock that only ever measures how busy operators are: nanoseconds since whenever.
     pub stopwatch: fn() -> u64,
+    /// What `random()` and `uuid()` start from.
+    pub seed: u64,
 }
 
 /// Input of one table in one epoch.
@@ -100,7 +102,7 @@ impl Circuit {
         views: &[ViewDef],
         options: Options,
     ) -> Result<Self, Vec<SqlError>> {
-        let session = Session::new();
+        let session = Session::new(options.seed);
         let planned = plan_views(&session, &tables, views)?;
         let internal = |error: Error| {
             let mut made = SqlError::new("", error.message());

@@ -9,6 +9,7 @@ use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
 use datafusion::logical_expr::Accumulator;
 use smallvec::SmallVec;
 
+use super::canonical::canonical;
 use super::moments::{Moments, Statistic};
 use super::terms::Terms;
 
@@ -105,7 +106,7 @@ pub(super) struct Sum {
 /// What `sum` (or with `mean`, `avg`) of `count` doubles is: NULL of none.
 pub(crate) fn sum_result(terms: &Terms, count: i64, mean: bool) -> Option<f64> {
     let divisor = if mean { count as f64 } else { 1.0 };
-    (count > 0).then(|| terms.value() / divisor)
+    (count > 0).then(|| canonical(terms.value() / divisor))
 }
 
 impl State for Sum {
@@ -186,8 +187,7 @@ impl<S: State> Distinct<S> {
 
 impl<S: State> State for Distinct<S> {
     fn add(&mut self, row: &[f64], weight: i64) {
-        let canonical = |&value: &f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
-        self.change(row.iter().map(|value| canonical(value).to_bits()).collect(), weight);
+        self.change(row.iter().map(|&value| canonical(value).to_bits()).collect(), weight);
     }
 
     fn result(&self) -> Option<f64> {

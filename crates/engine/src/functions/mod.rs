@@ -1,12 +1,15 @@
 //! Functions that must mean the same in every run: they stand in for DataFusion's own.
 
 pub(crate) mod aggregates;
+pub(crate) mod canonical;
 mod dyadic;
 mod exact_sum;
 pub(crate) mod floats;
+pub(crate) mod in_order;
 pub(crate) mod math;
 pub(crate) mod moments;
 pub(crate) mod now;
+pub(crate) mod random;
 pub(crate) mod reviewed;
 pub(crate) mod session;
 pub(crate) mod terms;

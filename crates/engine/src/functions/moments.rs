@@ -4,6 +4,7 @@
 //! rows, and taking a row away leaves something behind. Here the sums of values and of products are
 //! exact, and so is `n Σxy - Σx Σy`; a result is rounded only when that is divided.
 
+use super::canonical::canonical;
 use super::dyadic::{Dyadic, Rounded};
 use super::terms::Terms;
 use crate::operators::heap_bytes;
@@ -111,6 +112,10 @@ impl Moments {
     /// The statistic of the rows; `None` is NULL. With a NaN or an infinity among the values that
     /// it is of, it is NaN (an average excepted, which may be infinite).
     pub(crate) fn result(&self, statistic: Statistic) -> Option<f64> {
+        self.rounded(statistic).map(canonical)
+    }
+
+    fn rounded(&self, statistic: Statistic) -> Option<f64> {
         use Statistic as S;
         let none = Pair::default();
         let pair = self.pair.as_deref().unwrap_or(&none);

@@ -4,9 +4,7 @@
 //! DataFusion brings none in unseen.
 
 /// Functions that are refused, and what to use instead.
-const REFUSED: [(&str, &str); 10] = [
-    ("random", TAKE_IT_IN),
-    ("uuid", TAKE_IT_IN),
+const REFUSED: [(&str, &str); 8] = [
     ("arrow_metadata", "a column's metadata is not pinned; write the value out"),
     ("version", "it names the engine, and changes with every upgrade; write the value out"),
     ("input_file_name", "a view reads rows, not files; take the name in with the rows"),
@@ -18,14 +16,12 @@ const REFUSED: [(&str, &str); 10] = [
 ];
 /// Refused for the same reason as the one whose name it begins with.
 const WEIGHTED_PERCENTILE: &str = "approx_percentile_cont_with_weight";
-const TAKE_IT_IN: &str = "a view must be the same whenever it is computed again; take the value in with the rows instead";
 
 /// Why `name` is refused, and what to use instead; `None` if it is not.
 pub(crate) fn refusal(name: &str) -> Option<(&'static str, &'static str)> {
     let listed = if name == WEIGHTED_PERCENTILE { "approx_percentile_cont" } else { name };
     let (_, hint) = REFUSED.iter().find(|(refused, _)| *refused == listed)?;
     let reason = match listed {
-        "random" | "uuid" => "is different in every run",
         "any_value" => "depends on the order in which rows come",
         _ if listed.starts_with("approx_") => "depends on the order in which rows come",
         _ => "does not follow from the rows",
@@ -38,7 +34,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::functions::{aggregates, math, now};
+    use crate::functions::{aggregates, math, now, random};
     use crate::sql::Session;
 
     /// Of these the result follows from the arguments alone, by whole numbers, by text, by
@@ -90,8 +86,9 @@ mod tests {
     #[test]
     #[allow(clippy::disallowed_methods, reason = "collected into sets that are in order")]
     fn every_function_has_been_looked_at() {
-        let state = Session::new().state();
+        let state = Session::new(0).state();
         let ours = math::pinned_functions().into_iter().chain(now::clock_functions());
+        let ours = ours.chain(random::random_functions());
         let scalars = ours.map(|function| function.name().to_owned()).collect();
         let ours = aggregates::exact_aggregates().into_iter();
         let aggregates = ours.map(|function| function.name().to_owned()).collect();
@@ -108,15 +105,13 @@ mod tests {
     #[test]
     fn refused_functions_say_what_to_use() {
         for (sql, expect) in [
-            ("SELECT random() AS x", "take the value in"),
-            ("SELECT uuid() AS x", "take the value in"),
             ("SELECT approx_median(x) AS m FROM (VALUES (1), (2)) AS t(x)", "median(x)"),
             ("SELECT approx_distinct(x) AS m FROM (VALUES (1), (2)) AS t(x)", "count(DISTINCT x)"),
             ("SELECT any_value(x) AS m FROM (VALUES (1), (2)) AS t(x)", "min(x)"),
             ("SELECT any_value(x) OVER () AS m FROM (VALUES (1), (2)) AS t(x)", "min(x)"),
             ("SELECT version() AS m", "write the value out"),
         ] {
-            let error = Session::new().plan("v", sql).map(|_| ()).err();
+            let error = Session::new(0).plan("v", sql).map(|_| ()).err();
             let hint = error.and_then(|error| error.hint).unwrap_or_default();
             assert!(hint.contains(expect), "{sql}: {hint}");
         }

@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 use syncline_change::Result;
 
 pub(super) fn try_ours(sql: &str) -> Result<RecordBatch> {
-    let (schema, rows) = crate::batch::query(sql, &[], 0)?;
+    let (schema, rows) = crate::batch::query(sql, &[], 0, 0)?;
     let schema = rows.first().map_or(schema, RecordBatch::schema);
     Ok(concat_batches(&schema, &rows)?)
 }

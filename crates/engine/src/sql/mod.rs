@@ -1,9 +1,11 @@
 //! From a view's SQL to DataFusion's logical plan, made fit for a result that must repeat.
 
 mod asof;
+mod canonical;
 mod distinct_on;
 mod endless;
 mod error;
+mod forget;
 mod functions;
 mod order;
 mod panes;
@@ -33,17 +35,19 @@ pub use error::{SqlError, SqlPosition};
 pub(crate) use views::{PlannedView, plan_views};
 
 use crate::batch::empty_table;
-use crate::functions::{aggregates, math, now, reviewed, session};
+use crate::functions::{aggregates, math, now, random, reviewed, session};
 
 /// DataFusion, set up so that the same input gives the same bits: one partition, exact sums, a
 /// mathematical library of our own, `now()` left open, ties broken. Plans and runs; keeps no data.
 pub(crate) struct Session {
     context: SessionContext,
     tables: RwLock<HashMap<String, Arc<MemTable>>>,
+    pub(crate) seed: u64,
 }
 
 impl Session {
-    pub(crate) fn new() -> Self {
+    /// `seed` is what `random()` and `uuid()` start from.
+    pub(crate) fn new(seed: u64) -> Self {
         let mut config = SessionConfig::new().with_target_partitions(1);
         let options = config.options_mut();
         options.sql_parser.map_string_types_to_utf8view = false;
@@ -57,19 +61,21 @@ impl Session {
             .with_physical_optimizer_rules(physical_rules())
             .build();
         let context = SessionContext::new_with_state(state);
-        context.add_optimizer_rule(Arc::new(order::TermsOnce));
+        context.add_analyzer_rule(Arc::new(canonical::CanonicalFloats));
+        context.add_optimizer_rule(Arc::new(order::AggregatesInOrder));
         for function in aggregates::exact_aggregates() {
             context.register_udaf(function);
         }
         for function in session::session_functions() {
             context.register_udwf(function);
         }
-        for function in now::clock_functions().into_iter().chain(math::pinned_functions()) {
+        let clocks = now::clock_functions().into_iter();
+        for function in clocks.chain(math::pinned_functions()).chain(random::random_functions()) {
             context.register_udf(function);
         }
         #[cfg(test)]
         crate::functions::planted::register(&context);
-        Self { context, tables: RwLock::default() }
+        Self { context, tables: RwLock::default(), seed }
     }
 
     /// Makes a table or view known to the SQL that is planned from now on.
@@ -102,7 +108,10 @@ impl Session {
         });
         let plan = plan.map_err(wrong)?;
         reject_functions(view, &plan)?;
-        sets::count_copies(plan).and_then(order::total).map_err(wrong)
+        random::with_rows(plan, self.seed, view)
+            .and_then(sets::count_copies)
+            .and_then(order::total)
+            .map_err(wrong)
     }
 
     /// The tables and views that `sql` reads.
@@ -144,11 +153,13 @@ impl Session {
 }
 
 /// DataFusion's, but for the one that moves filters below joins: where both sides have columns of the
-/// same names it moves some to the wrong side. And a bound on what may recur.
+/// same names it moves some to the wrong side. And a bound on what may recur, and no belief in what does
+/// not hold of grouping sets.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
     rules.insert(0, Arc::new(endless::BoundRecursion));
+    rules.insert(0, Arc::new(forget::ForgetAroundSets));
     rules
 }
 

@@ -15,9 +15,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-/// Aggregates whose result depends on the order of their input.
-const ORDERED_AGGREGATES: [&str; 5] =
-    ["array_agg", "string_agg", "first_value", "last_value", "nth_value"];
+use crate::functions::in_order::{ORDERED_AGGREGATES, OrderedCall, in_order};
+
 /// Window functions that number or address rows one by one, so that ties matter.
 const ORDERED_WINDOW_FUNCTIONS: [&str; 4] = ["row_number", "lag", "lead", "ntile"];
 
@@ -89,15 +88,14 @@ fn break_ties(sort: &mut Vec<SortExpr>, ties: Vec<SortExpr>) {
     }
 }
 
-/// Leaves out of aggregates' orders what stands in them before: it decides nothing, and DataFusion's
-/// `first_value` panics over it. Terms may become equal only when they are simplified, so this is a
-/// rule among those of the optimiser.
+/// Has aggregates find the order of their rows themselves. DISTINCT ON becomes such aggregates as it
+/// is optimised, so this is a rule among those of the optimiser.
 #[derive(Debug)]
-pub(super) struct TermsOnce;
+pub(super) struct AggregatesInOrder;
 
-impl OptimizerRule for TermsOnce {
+impl OptimizerRule for AggregatesInOrder {
     fn name(&self) -> &'static str {
-        "terms_once"
+        "aggregates_in_order"
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
@@ -110,22 +108,31 @@ impl OptimizerRule for TermsOnce {
         _: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
         match plan {
-            LogicalPlan::Aggregate(_) => {
-                plan.map_expressions(|expr| renamed(expr, |expr| expr.transform_up(terms_once)))
-            }
+            LogicalPlan::Aggregate(_) => plan.map_expressions(|expr| {
+                renamed(expr, |expr| expr.transform_up(aggregate_in_order))
+            }),
             other => Ok(Transformed::no(other)),
         }
     }
 }
 
-fn terms_once(part: Expr) -> Result<Transformed<Expr>> {
+fn aggregate_in_order(part: Expr) -> Result<Transformed<Expr>> {
     let Expr::AggregateFunction(mut call) = part else { return Ok(Transformed::no(part)) };
-    let order = std::mem::take(&mut call.params.order_by);
-    let given = order.len();
-    break_ties(&mut call.params.order_by, order);
-    let changed = call.params.order_by.len() < given;
-    let part = Expr::AggregateFunction(call);
-    Ok(if changed { Transformed::yes(part) } else { Transformed::no(part) })
+    let params = &mut call.params;
+    let name = call.func.name();
+    if !ORDERED_AGGREGATES.contains(&name) || params.order_by.is_empty() {
+        return Ok(Transformed::no(Expr::AggregateFunction(call)));
+    }
+    let mut order = Vec::new();
+    break_ties(&mut order, params.order_by.clone());
+    let (distinct, null_treatment) = (params.distinct, params.null_treatment);
+    let ordered = OrderedCall { name, args: &params.args, distinct, null_treatment };
+    let Some((function, args)) = in_order(&ordered, &order) else {
+        return Ok(Transformed::no(Expr::AggregateFunction(call)));
+    };
+    let filter = params.filter.take();
+    let made = AggregateFunction::new_udf(function, args, false, filter, vec![], None);
+    Ok(Transformed::yes(Expr::AggregateFunction(made)))
 }
 
 /// A column keeps the name by which the plan above knows it, though its expression changes.
@@ -148,22 +155,29 @@ fn order_windows(expr: Expr, ties: &[SortExpr]) -> Result<Transformed<Expr>> {
         let Expr::WindowFunction(mut window) = part else {
             return Ok(Transformed::no(part));
         };
-        if !depends_on_ties(&window) {
+        let name = window.fun.name();
+        let is_by_rows = window.params.window_frame.units == WindowFrameUnits::Rows;
+        if ORDERED_WINDOW_FUNCTIONS.contains(&name) || is_by_rows {
+            break_ties(&mut window.params.order_by, ties.to_vec());
+        } else if !ORDERED_AGGREGATES.contains(&name) || !order_peers(&mut window, ties) {
             return Ok(Transformed::no(Expr::WindowFunction(window)));
         }
-        break_ties(&mut window.params.order_by, ties.to_vec());
         Ok(Transformed::yes(Expr::WindowFunction(window)))
     })
 }
 
-fn depends_on_ties(window: &WindowFunction) -> bool {
-    let name = match &window.fun {
-        WindowFunctionDefinition::WindowUDF(function) => function.name(),
-        WindowFunctionDefinition::AggregateUDF(function) => function.name(),
-    };
-    ORDERED_WINDOW_FUNCTIONS.contains(&name)
-        || window.params.window_frame.units == WindowFrameUnits::Rows
-        || ORDERED_AGGREGATES.contains(&name)
+/// Has the function find the order of rows itself: what it is ORDER BY stays as written, for that
+/// says which rows tie, and the frame goes by those. False if that cannot be done.
+fn order_peers(window: &mut WindowFunction, ties: &[SortExpr]) -> bool {
+    let (name, params) = (window.fun.name(), &mut window.params);
+    let mut order = params.order_by.clone();
+    break_ties(&mut order, ties.to_vec());
+    let (distinct, null_treatment) = (params.distinct, params.null_treatment);
+    let ordered = OrderedCall { name, args: &params.args, distinct, null_treatment };
+    let Some((function, args)) = in_order(&ordered, &order) else { return false };
+    (params.args, params.distinct, params.null_treatment) = (args, false, None);
+    window.fun = WindowFunctionDefinition::AggregateUDF(function);
+    true
 }
 
 fn order_aggregates(expr: Expr) -> Result<Transformed<Expr>> {

@@ -337,7 +337,7 @@ mod tests {
             ("ts", DataType::Timestamp(TimeUnit::Millisecond, None)),
         ];
         let fields = columns.map(|(name, of)| Field::new(name, of, true));
-        let session = Session::new();
+        let session = Session::new(0);
         session.register("t", Arc::new(Schema::new(fields.to_vec()))).unwrap();
         let plan = session.plan("view", sql).unwrap();
         let shared = share(plan.clone()).unwrap();

@@ -230,7 +230,7 @@ mod tests {
                 emit: if i == last { emit } else { Emit::Changes },
             })
             .collect();
-        let planned = plan_views(&Session::new(), &[table], &views).unwrap();
+        let planned = plan_views(&Session::new(0), &[table], &views).unwrap();
         let view = planned.iter().find(|view| view.def.name == views[last].name).unwrap();
         let fields = view.schema.fields().iter().zip(view.recorded.shown());
         let names = fields.filter(|(_, recorded)| *recorded).map(|(field, _)| field.name().clone());

@@ -1,6 +1,7 @@
 //! All views of a pipeline, planned in the order in which they depend on each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
@@ -10,6 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use super::recorded::{Recorded, Views, trace};
 use super::{Session, SqlError, distinct_on, panes};
 use crate::content::Order;
+use crate::functions::random;
 use crate::table::{Emit, TableDef, ViewDef};
 
 /// A view whose SQL has been understood.
@@ -125,7 +127,11 @@ fn plan_view(session: &Session, view: &ViewDef, views: &Views) -> Result<Planned
     let mut recorded = trace(&plan, views).map_err(wrong)?;
     // When a window closes depends on the order in which rows came, which the journal has.
     recorded.rows |= view.emit == Emit::Final;
-    let described = format!("{:?}\n{}", view.emit, optimized.display_indent_schema());
+    let mut described = format!("{:?}\n{}", view.emit, optimized.display_indent_schema());
+    if random::is_random(&plan).map_err(wrong)? {
+        // What keys the values is not in the plan's text.
+        let _ = write!(described, "\n{} {}", session.seed, view.name);
+    }
     Ok(PlannedView {
         order: order_of(&plan),
         fingerprint: blake3::hash(described.as_bytes()).to_hex().to_string(),

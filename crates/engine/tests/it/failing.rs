@@ -38,7 +38,7 @@ fn run_all(sql: &str, epochs: &[&[(i64, &str)]]) -> (Vec<serde_json::Value>, Vec
         deletes: false,
     };
     let view = ViewDef { name: "v".to_owned(), sql: sql.to_owned(), emit: Emit::Changes };
-    let options = Options { pool: None, stopwatch: || 0 };
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
     let mut circuit = Circuit::new(vec![table], &[view], options).unwrap();
     let info = circuit.views()[0].clone();
     let mut content = Content::new(info.schema, info.order).unwrap();

@@ -6,7 +6,7 @@ use crate::rig::{Setting, tables};
 
 fn nodes(sql: &str) -> Vec<GraphNode> {
     let view = ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: Emit::Changes };
-    let options = Options { pool: None, stopwatch: || 0 };
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
     let circuit = Circuit::new(tables(Setting::CHANGES), &[view], options);
     circuit.unwrap_or_else(|errors| panic!("{sql}: {errors:?}")).graph().nodes
 }

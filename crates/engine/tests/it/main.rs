@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod documented;
 mod failing;
 mod generate;
 mod incremental;

@@ -158,10 +158,10 @@ fn run(
         .collect();
     views.push(ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: setting.emit });
     let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
-    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0 };
+    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0, seed: 0 };
     let mut circuit = Circuit::new(tables(setting), &views, options)
         .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
-    let batch = BatchEngine::new(&tables(setting), &views).unwrap();
+    let batch = BatchEngine::new(&tables(setting), &views, 0).unwrap();
     let info = circuit.views().last().unwrap().clone();
     let mut kept = Content::new(info.schema.clone(), info.order.clone()).unwrap();
     // What the tables hold, as the circuit says it took it in.

@@ -117,6 +117,8 @@ pub struct Shared {
     /// Whether event time is not the present's.
     replay: bool,
     pub workers: usize,
+    /// What `random()` and `uuid()` start from.
+    pub seed: u64,
     pub started_us: i64,
     started_nanos: u64,
     /// By relation; only those that somebody may want to read.
@@ -199,6 +201,7 @@ impl Shared {
             graph: circuit.graph(),
             replay: spec.sources.values().any(is_bounded),
             workers,
+            seed: prepared.lock.seed,
             started_us: clock::wall_us(),
             started_nanos: clock::stopwatch_nanos(),
             contents,

@@ -100,8 +100,9 @@ fn ask_journal(
         .into_iter()
         .map(|(_, name, content)| Ok(((name, content.batches()?), content.schema().clone())));
     let views: Vec<(TableContent, SchemaRef)> = views.collect::<Result<_>>()?;
-    let (schema, batches) = syncline_engine::query(sql, &views, replayed.time_us)
-        .map_err(|error| explained(error, sql, prepared))?;
+    let (schema, batches) =
+        syncline_engine::query(sql, &views, replayed.time_us, prepared.lock.seed)
+            .map_err(|error| explained(error, sql, prepared))?;
     Ok(Answer { epoch: replayed.epoch, rows: as_rows(&schema, &batches)?, truncated: false })
 }
 

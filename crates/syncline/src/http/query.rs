@@ -69,7 +69,8 @@ pub(super) async fn query(State(server): State<Arc<Server>>, body: Body) -> Answ
     let result = server.off_thread(turn, move |shared| {
         let epoch = shared.epoch();
         let contents = shared.kept_contents()?;
-        let (schema, batches) = syncline_engine::query(&sql, &contents, clock::wall_us())?;
+        let (schema, batches) =
+            syncline_engine::query(&sql, &contents, clock::wall_us(), shared.seed)?;
         drop(contents);
         let total: usize = batches.iter().map(|batch| batch.num_rows()).sum();
         let mut rows = Vec::new();

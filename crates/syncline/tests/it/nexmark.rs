@@ -197,7 +197,7 @@ fn the_batch_engine_gives_the_same_answers() {
         .to_vec();
     let views: Vec<ViewDef> =
         all().into_iter().map(|(name, sql)| ViewDef { name, sql, emit: Emit::Changes }).collect();
-    let options = Options { pool: None, stopwatch: || 0 };
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
     let mut circuit = Circuit::new(tables.clone(), &views, options).unwrap();
     let infos = circuit.views().to_vec();
     let content = |info: &syncline_engine::ViewInfo| {
@@ -222,7 +222,7 @@ fn the_batch_engine_gives_the_same_answers() {
         .iter()
         .map(|(name, of)| ((*name).to_owned(), vec![generate(*of, SEED, 0..EVENTS).unwrap()]))
         .collect();
-    let batch = BatchEngine::new(&tables, &views).unwrap();
+    let batch = BatchEngine::new(&tables, &views, 0).unwrap();
     let computed: BTreeMap<_, _> =
         batch.compute(&contents, 0, |_| i64::MAX).unwrap().into_iter().collect();
     for (info, kept) in infos.iter().zip(&kept) {

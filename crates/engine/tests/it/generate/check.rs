@@ -119,7 +119,7 @@ fn same_stream(a: &[Vec<Batch>], b: &[Vec<Batch>]) -> bool {
 
 /// The operators that the views of a case become.
 pub(super) fn operators(case: &Case) -> String {
-    let options = Options { pool: None, stopwatch: || 0 };
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
     match Circuit::new(tables(case), &views(case), options) {
         Ok(circuit) => {
             let nodes = circuit.graph().nodes.into_iter();
@@ -144,11 +144,11 @@ fn views(case: &Case) -> Vec<ViewDef> {
 
 fn run(case: &Case, story: &Story, workers: usize, compare: bool) -> Checked<Ran> {
     let (tables, views) = (tables(case), views(case));
-    let options = Options { pool: pool(workers), stopwatch: || 0 };
+    let options = Options { pool: pool(workers), stopwatch: || 0, seed: 0 };
     let mut circuit = Circuit::new(tables.clone(), &views, options)
         .map_err(|errors| Outcome::Skipped(format!("not planned: {}", errors[0].message)))?;
     let batch = match compare {
-        true => Some(BatchEngine::new(&tables, &views).unwrap()),
+        true => Some(BatchEngine::new(&tables, &views, 0).unwrap()),
         false => None,
     };
     let infos = circuit.views().to_vec();

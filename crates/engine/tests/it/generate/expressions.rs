@@ -4,11 +4,6 @@
 //! in the batch engine; so there are none here. Left out are division by columns, casts that may not
 //! fit (TRY_CAST stands in), `abs` and the like of the smallest integers, and decimals that could
 //! outgrow their precision.
-//!
-//! NaN and -0 that come out of arithmetic are given their one form: to DataFusion they differ from
-//! others where rows are grouped, and 0 / 0 has another sign on another CPU. Functions that keep
-//! the order of their argument (`sqrt`, `floor`) are left out, because DataFusion's planner refuses
-//! some windows that are partitioned by them.
 
 use super::tables::{BIGINT, Column, DOUBLE, Kind};
 use crate::random::Random;
@@ -127,15 +122,19 @@ fn float(random: &mut Random, columns: &[Column], sql: &str) -> Expression {
     let is_float = |kind| matches!(kind, Kind::Float { .. });
     let other = of_kind(random, columns, is_float).map_or("0.5".to_owned(), |other| other.sql);
     let wide = format!("CAST({sql} AS DOUBLE)");
-    let made = match random.below(6) {
-        0 => format!("{wide} + {other}"),
-        1 => format!("{wide} - {other}"),
-        2 => format!("{wide} * {other}"),
-        3 => format!("{wide} / {other}"),
-        4 => format!("- {wide}"),
+    let made = match random.below(10) {
+        0 => format!("({wide} + {other})"),
+        1 => format!("({wide} - {other})"),
+        2 => format!("({wide} * {other})"),
+        3 => format!("({wide} / {other})"),
+        4 => format!("(- {wide})"),
+        5 => format!("({wide} % {other})"),
+        6 => format!("{}({wide})", random.pick(&["asin", "acos", "ln", "sin"])),
+        7 => format!("{}({wide})", random.pick(&["floor", "ceil", "trunc"])),
+        8 => return Expression::new(format!("isnan({wide})"), Kind::Bool),
         _ => return Expression::new(format!("TRY_CAST({sql} AS BIGINT)"), BIGINT),
     };
-    Expression::new(format!("nanvl({made} + 0.0, CAST('NaN' AS DOUBLE))"), DOUBLE)
+    Expression::new(made, DOUBLE)
 }
 
 fn decimal(random: &mut Random, sql: &str, precision: u8) -> Expression {

@@ -108,10 +108,10 @@ impl Database {
             if !self.views_of(sql).iter().any(|view| view.0 == *name) {
                 continue;
             }
-            let (schema, rows) = syncline_engine::query(of, &contents, 0).map_err(failed)?;
+            let (schema, rows) = syncline_engine::query(of, &contents, 0, 0).map_err(failed)?;
             contents.push(((name.clone(), rows), schema));
         }
-        syncline_engine::query(sql, &contents, 0).map_err(failed)
+        syncline_engine::query(sql, &contents, 0, 0).map_err(failed)
     }
 
     /// The views that `sql` may read, those that others read first.

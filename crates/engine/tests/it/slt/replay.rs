@@ -83,7 +83,7 @@ fn replay_named(database: &Database, sql: &str, batch: &[RecordBatch], manner: M
         database.views_of(sql).into_iter().map(|(name, sql)| (name.as_str(), sql.as_str()));
     let views: Vec<ViewDef> = helpers.chain([("the query", sql)]).map(view).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(manner.workers).build();
-    let options = Options { pool: pool.ok().map(Arc::new), stopwatch: || 0 };
+    let options = Options { pool: pool.ok().map(Arc::new), stopwatch: || 0, seed: 0 };
     let mut circuit = match Circuit::new(tables, &views, options) {
         Ok(circuit) => circuit,
         Err(errors) => return Replayed::Skipped(format!("not a view: {}", errors[0].message)),

@@ -223,7 +223,7 @@ fn md5(text: &str) -> Result<String, String> {
     let rows = rows.map_err(|error| error.to_string())?;
     let content = (("t".to_owned(), vec![rows.clone()]), rows.schema());
     let result =
-        syncline_engine::query("SELECT CAST(md5(text) AS TEXT) AS hash FROM t", &[content], 0);
+        syncline_engine::query("SELECT CAST(md5(text) AS TEXT) AS hash FROM t", &[content], 0, 0);
     let (_, rows) = result.map_err(|error| error.to_string())?;
     let column = rows.first().map(|rows| rows.column(0));
     let text = column.and_then(|column| column.as_string_opt::<i32>()).filter(|c| !c.is_empty());

@@ -132,7 +132,7 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
         deletes: false,
     });
     let view = ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: Emit::Changes };
-    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0 };
+    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0, seed: 0 };
     let mut circuit = Circuit::new(tables.to_vec(), &[view], options).map_err(first)?;
     let scratch = arguments.memory_limit.map(|limit| spill(&circuit, limit)).transpose()?;
     // Tables that the query does not read are not read from disk either.

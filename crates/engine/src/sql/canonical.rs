@@ -1,0 +1,150 @@
+//! Has every float that a plan computes made canonical, as `functions/canonical.rs` says why.
+//!
+//! A rule of the analyser behind the coercion of types, so that implicit casts are seen too, and both
+//! the batch engine and the circuit start from what it makes.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::functions::canonical::{canonical_expr, canonical_scalar, is_canonical};
+
+/// Functions that hand on one of their arguments.
+const HAND_ON: [&str; 12] = [
+    "array_element",
+    "array_max",
+    "array_min",
+    "coalesce",
+    "get_field",
+    "greatest",
+    "least",
+    "nanvl",
+    "nullif",
+    "nvl",
+    "nvl2",
+    "array_any_value",
+];
+/// Aggregates that take means of two values, and are not our own.
+const MEANS: [&str; 2] = ["median", "percentile_cont"];
+
+#[derive(Debug)]
+pub(super) struct CanonicalFloats;
+
+impl AnalyzerRule for CanonicalFloats {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(canonical_node).data()
+    }
+
+    fn name(&self) -> &'static str {
+        "canonical_floats"
+    }
+}
+
+fn canonical_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&node.inputs());
+    let names = NamePreserver::new(&node);
+    let changed = node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let changed = expr.transform_up(|part| Ok(canonical_part(part, &schema)))?;
+        Ok(changed.update_data(|expr| name.restore(expr)))
+    })?;
+    match &changed.data {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => canonical_means(changed),
+        _ => Ok(changed),
+    }
+}
+
+fn canonical_part(part: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    if let Expr::Literal(value, _) = &part {
+        let is_other = canonical_scalar(value.clone()) != *value;
+        return if is_other {
+            Transformed::yes(canonical_expr(part))
+        } else {
+            Transformed::no(part)
+        };
+    }
+    if let Expr::ScalarFunction(call) = &part
+        && is_canonical(&part)
+        && let [inner] = call.args.as_slice()
+        && is_canonical(inner)
+    {
+        // The rule has been here before.
+        return Transformed::yes(inner.clone());
+    }
+    // What has no type yet, such as the parameter of a lambda, is left alone.
+    let makes_others = may_make_others(&part, schema) && part.get_type(schema).is_ok_and(is_float);
+    match makes_others {
+        true => Transformed::yes(canonical_expr(part)),
+        false => Transformed::no(part),
+    }
+}
+
+fn is_float(of: DataType) -> bool {
+    matches!(of, DataType::Float32 | DataType::Float64)
+}
+
+/// Whether the expression itself may make a NaN or a -0 of values that are canonical, if it is one of
+/// floats.
+fn may_make_others(part: &Expr, schema: &DFSchema) -> bool {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    let inner = match part {
+        Expr::BinaryExpr(binary) => {
+            return matches!(binary.op, Plus | Minus | Multiply | Divide | Modulo);
+        }
+        Expr::Negative(_) => return true,
+        Expr::ScalarFunction(call) => {
+            return !is_canonical(part) && !HAND_ON.contains(&call.func.name());
+        }
+        Expr::Cast(cast) => &cast.expr,
+        Expr::TryCast(cast) => &cast.expr,
+        _ => return false,
+    };
+    // Numbers without a point have neither; a text may be `NaN`, and a small DOUBLE becomes a -0.
+    let from = inner.get_type(schema);
+    !from.is_ok_and(|from| from.is_integer() || from.is_decimal() || from == DataType::Float32)
+}
+
+/// The node with a projection above it that makes the means canonical that it takes.
+fn canonical_means(node: Transformed<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+    let plan = node.data;
+    let calls = match &plan {
+        LogicalPlan::Aggregate(aggregate) => &aggregate.aggr_expr,
+        LogicalPlan::Window(window) => &window.window_expr,
+        _ => return Ok(Transformed::new(plan, node.transformed, node.tnr)),
+    };
+    let before = plan.schema().fields().len() - calls.len();
+    let is_mean: Vec<bool> = std::iter::repeat_n(false, before)
+        .chain(calls.iter().map(takes_means))
+        .zip(plan.schema().fields())
+        .map(|(is_mean, field)| is_mean && is_float(field.data_type().clone()))
+        .collect();
+    if !is_mean.contains(&true) {
+        return Ok(Transformed::new(plan, node.transformed, node.tnr));
+    }
+    let columns: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .zip(is_mean)
+        .map(|((qualifier, field), is_mean)| {
+            let column = Expr::Column(Column::from((qualifier, field.as_ref())));
+            match is_mean {
+                true => canonical_expr(column).alias_qualified(qualifier.cloned(), field.name()),
+                false => column,
+            }
+        })
+        .collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build().map(Transformed::yes)
+}
+
+fn takes_means(call: &Expr) -> bool {
+    match call.clone().unalias_nested().data {
+        Expr::AggregateFunction(call) => MEANS.contains(&call.func.name()),
+        Expr::WindowFunction(call) => MEANS.contains(&call.fun.name()),
+        _ => false,
+    }
+}
