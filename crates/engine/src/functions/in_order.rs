@@ -5,6 +5,7 @@
 //! ordered by is among the arguments: rows are kept by it, encoded so that the order of bytes is the
 //! order that is asked for. Any order of the input gives the same result, and rows can be taken away.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility,
 };
+
+use crate::operators::Pick;
 
 /// Aggregates whose result depends on the order of their input.
 pub(crate) const ORDERED_AGGREGATES: [&str; 5] =
@@ -98,6 +101,22 @@ struct InOrder {
     /// Of each argument behind the first, whether it is descending, and whether nulls come first.
     order: Vec<(bool, bool)>,
     signature: Signature,
+}
+
+/// What `function` picks, if it is `first_value` or `last_value` of a value and what rows are ordered
+/// by.
+pub(crate) fn picked(function: &AggregateUDF) -> Option<Pick> {
+    let function = (function.inner().as_ref() as &dyn Any).downcast_ref::<InOrder>()?;
+    let last = match function.shape {
+        Shape::Nth(1) => false,
+        Shape::Nth(-1) => true,
+        _ => return None,
+    };
+    let options =
+        |&(descending, nulls_first): &(bool, bool)| SortOptions { descending, nulls_first };
+    let order = function.order.iter().map(options).collect();
+    // That equal values count once makes no difference to which is the first.
+    Some(Pick { last, ignore_nulls: function.ignores_nulls, order })
 }
 
 impl AggregateUDFImpl for InOrder {

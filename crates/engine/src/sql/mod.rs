@@ -7,6 +7,7 @@ mod endless;
 mod error;
 mod forget;
 mod functions;
+mod not_in;
 mod order;
 mod panes;
 mod recorded;
@@ -109,6 +110,7 @@ impl Session {
         let plan = plan.map_err(wrong)?;
         reject_functions(view, &plan)?;
         random::with_rows(plan, self.seed, view)
+            .and_then(not_in::as_not_exists)
             .and_then(sets::count_copies)
             .and_then(order::total)
             .map_err(wrong)

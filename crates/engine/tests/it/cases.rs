@@ -101,6 +101,9 @@ cases! {
     left_join_with_condition: "SELECT t.k, t.n, u.n AS un FROM t LEFT JOIN u ON t.k = u.k AND t.n < u.n";
     semi_join: "SELECT k, n FROM t WHERE k IN (SELECT k FROM u WHERE n > 0)";
     anti_join: "SELECT k, n FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k)";
+    not_in_correlated: "SELECT k, n FROM t WHERE n NOT IN (SELECT n FROM u WHERE u.g = t.g)";
+    not_in_correlated_by_order: "SELECT k, n FROM t WHERE NOT (n + 1 IN (SELECT u.n FROM u WHERE u.k < t.k)) AND k > 0";
+    not_in_correlated_aggregate: "SELECT k, n FROM t WHERE n NOT IN (SELECT max(n) FROM u WHERE u.g = t.g GROUP BY u.k)";
     not_in: "SELECT k, n FROM t WHERE k NOT IN (SELECT n FROM u)";
     scalar_subquery: "SELECT k, n FROM t WHERE n > (SELECT avg(n) FROM u)";
     correlated_subquery: "SELECT k, (SELECT max(u.n) FROM u WHERE u.k = t.k) AS m FROM t";

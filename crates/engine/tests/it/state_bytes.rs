@@ -81,7 +81,7 @@ fn table(name: &str, deletes: bool) -> TableDef {
 
 /// What the operators of a view over many rows say that they hold, and what they do.
 fn measure(sql: &str, deletes: bool) -> (i64, i64) {
-    let options = Options { pool: None, stopwatch: || 0 };
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
     let view = ViewDef { name: "v".to_owned(), sql: sql.to_owned(), emit: Emit::Changes };
     let tables = vec![table("t", deletes), table("u", deletes)];
     let mut circuit = Circuit::new(tables, &[view], options).unwrap();

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, GroupingSet, LogicalPlan, lit};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::PhysicalExpr;
@@ -15,7 +14,8 @@ use syncline_change::Result;
 use super::super::detail::{list, one, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
-use crate::operators::{Aggregate, AggregateCall, Function, Pick, Union};
+use crate::functions::in_order;
+use crate::operators::{Aggregate, AggregateCall, Function, Union};
 
 impl Compiler {
     pub(super) fn aggregate(
@@ -104,9 +104,6 @@ impl Compiler {
         let counts_rows = function == Function::Count && !params.distinct;
         let arguments: Vec<&Expr> = match &function {
             Function::Percentile(_) => params.args.iter().take(1).collect(),
-            Function::Pick(_) => {
-                params.args.iter().chain(params.order_by.iter().map(|term| &term.expr)).collect()
-            }
             _ => params.args.iter().filter(|argument| !(counts_rows && is_one(argument))).collect(),
         };
         let arguments = arguments.into_iter().map(|argument| self.physical(argument, input));
@@ -220,16 +217,10 @@ impl Compiler {
 /// The function of a call, with what it needs to know beside its arguments.
 fn function(call: &AggregateFunction) -> Option<Function> {
     let params = &call.params;
+    if let Some(pick) = in_order::picked(&call.func) {
+        return Some(Function::Pick(pick));
+    }
     match (call.func.name(), params.args.as_slice()) {
-        (name @ ("first_value" | "last_value"), [_]) => Some(Function::Pick(Pick {
-            last: name == "last_value",
-            ignore_nulls: params.null_treatment == Some(NullTreatment::IgnoreNulls),
-            order: params
-                .order_by
-                .iter()
-                .map(|term| SortOptions { descending: !term.asc, nulls_first: term.nulls_first })
-                .collect(),
-        })),
         ("percentile_cont", [_, Expr::Literal(ScalarValue::Float64(Some(share)), _)])
             if (0.0..=1.0).contains(share) =>
         {
