@@ -99,17 +99,20 @@ pub fn canonical_column(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
         DataType::Float64 => canonical_floats::<Float64Type>(
             column,
-            |v| v.is_nan() && v.to_bits() != f64::NAN.to_bits() || v == 0.0 && v.is_sign_negative(),
+            |v| v.is_nan() & (v.to_bits() != f64::NAN.to_bits()) | (v.to_bits() == 1 << 63),
             |v| if v.is_nan() { f64::NAN } else { v + 0.0 },
         ),
         DataType::Float32 => canonical_floats::<Float32Type>(
             column,
-            |v| v.is_nan() && v.to_bits() != f32::NAN.to_bits() || v == 0.0 && v.is_sign_negative(),
+            |v| v.is_nan() & (v.to_bits() != f32::NAN.to_bits()) | (v.to_bits() == 1 << 31),
             |v| if v.is_nan() { f32::NAN } else { v + 0.0 },
         ),
         _ => column.clone(),
     }
 }
+
+/// So many floats are looked at before it is asked whether one has to be mended.
+const LOOKED_AT_ONCE: usize = 1024;
 
 fn canonical_floats<T: ArrowPrimitiveType>(
     column: &ArrayRef,
@@ -117,7 +120,9 @@ fn canonical_floats<T: ArrowPrimitiveType>(
     mend: impl Fn(T::Native) -> T::Native,
 ) -> ArrayRef {
     let floats = column.as_primitive::<T>();
-    if !floats.values().iter().any(|&v| is_odd(v)) {
+    // Without a branch for each value, so that several are looked at with one instruction.
+    let any_odd = |part: &[T::Native]| part.iter().fold(false, |found, &v| found | is_odd(v));
+    if !floats.values().chunks(LOOKED_AT_ONCE).any(any_odd) {
         return column.clone();
     }
     let mended: PrimitiveArray<T> = floats.unary(mend);

@@ -150,6 +150,8 @@ pub(crate) fn with_rows(plan: LogicalPlan, seed: u64, view: &str) -> Result<Logi
     let mut calls = Calls { seed, view, number: 0 };
     plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Join(join) => calls.of_join(join),
+        // It has columns alone.
+        LogicalPlan::Unnest(_) => Ok(Transformed::no(node)),
         node => {
             let row: Vec<Expr> = node.inputs().into_iter().flat_map(columns).collect();
             let names = NamePreserver::new(&node);

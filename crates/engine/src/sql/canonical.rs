@@ -3,11 +3,15 @@
 //! A rule of the analyser behind the coercion of types, so that implicit casts are seen too, and both
 //! the batch engine and the circuit start from what it makes.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::optimizer::AnalyzerRule;
@@ -37,7 +41,7 @@ pub(super) struct CanonicalFloats;
 
 impl AnalyzerRule for CanonicalFloats {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(canonical_node).data()
+        canonical_plan(plan)
     }
 
     fn name(&self) -> &'static str {
@@ -45,12 +49,22 @@ impl AnalyzerRule for CanonicalFloats {
     }
 }
 
+/// The plan, and those of its subqueries. (The walk that takes subqueries along makes every Unnest
+/// anew, with other types than the nodes above it know.)
+fn canonical_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_up(canonical_node).data()
+}
+
 fn canonical_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Unnest(_) = node {
+        // It has columns alone.
+        return Ok(Transformed::no(node));
+    }
     let schema = merge_schema(&node.inputs());
     let names = NamePreserver::new(&node);
     let changed = node.map_expressions(|expr| {
         let name = names.save(&expr);
-        let changed = expr.transform_up(|part| Ok(canonical_part(part, &schema)))?;
+        let changed = expr.transform_up(|part| canonical_part(part, &schema))?;
         Ok(changed.update_data(|expr| name.restore(expr)))
     })?;
     match &changed.data {
@@ -59,7 +73,30 @@ fn canonical_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     }
 }
 
-fn canonical_part(part: Expr, schema: &DFSchema) -> Transformed<Expr> {
+fn canonical_part(part: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    Ok(Transformed::yes(match part {
+        Expr::ScalarSubquery(of) => Expr::ScalarSubquery(canonical_subquery(of)?),
+        Expr::Exists(Exists { subquery, negated }) => {
+            Expr::Exists(Exists { subquery: canonical_subquery(subquery)?, negated })
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            let subquery = canonical_subquery(subquery)?;
+            Expr::InSubquery(InSubquery { expr, subquery, negated })
+        }
+        Expr::SetComparison(mut of) => {
+            of.subquery = canonical_subquery(of.subquery)?;
+            Expr::SetComparison(of)
+        }
+        part => return Ok(canonical_value(part, schema)),
+    }))
+}
+
+fn canonical_subquery(of: Subquery) -> Result<Subquery> {
+    let plan = canonical_plan(Arc::unwrap_or_clone(of.subquery))?;
+    Ok(Subquery { subquery: Arc::new(plan), ..of })
+}
+
+fn canonical_value(part: Expr, schema: &DFSchema) -> Transformed<Expr> {
     if let Expr::Literal(value, _) = &part {
         let is_other = canonical_scalar(value.clone()) != *value;
         return if is_other {

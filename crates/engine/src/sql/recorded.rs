@@ -242,6 +242,7 @@ mod tests {
         for (sql, expect) in [
             ("SELECT k, v FROM t", ""),
             ("SELECT k, now() AS at FROM t", "at"),
+            ("SELECT k, random() AS r, uuid() AS u FROM t WHERE random() < 0.5", ""),
             ("SELECT k, ts < now() AS past, v FROM t", "past"),
             ("SELECT k, v FROM t WHERE ts < now()", "k v"),
             ("SELECT k, count(*) AS n FROM t GROUP BY k", ""),

@@ -93,6 +93,7 @@ cases! {
     full_join_with_condition: "SELECT t.k, t.n, u.n AS un FROM t FULL JOIN u ON t.k = u.k AND t.n < u.n";
     full_join_without_key: "SELECT t.k, u.k AS uk FROM t FULL JOIN u ON t.k < u.n";
     left_join_without_key: "SELECT t.k, u.k AS uk FROM t LEFT JOIN u ON t.k < u.n";
+    not_in_correlated_by_less: "SELECT k, n FROM t WHERE k NOT IN (SELECT u.n FROM u WHERE u.k < t.k)";
     not_in_filtered: "SELECT k, n FROM t WHERE k NOT IN (SELECT n FROM u WHERE g = 'a')";
     null_keys_match: "SELECT t.k, u.n FROM t JOIN u ON t.g IS NOT DISTINCT FROM u.g";
     self_join_shared: "SELECT a.k, b.n FROM t a JOIN t b ON a.k = b.k";

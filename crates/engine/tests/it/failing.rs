@@ -93,6 +93,16 @@ fn the_row_alone_is_set_aside() {
     }
 }
 
+/// Which the batch engine cannot compute.
+#[test]
+fn not_in_that_is_correlated_by_equality() {
+    let sql =
+        "SELECT id FROM t WHERE id NOT IN (SELECT length(u.text) FROM t u WHERE u.text = t.text)";
+    let (got, messages) = run_all(sql, &[&[(1, "a"), (2, "a")], &[(1, "bb"), (3, ""), (0, "")]]);
+    assert_eq!(serde_json::Value::from(got).to_string(), "[[1],[2],[3]]");
+    assert!(messages.is_empty(), "{messages:?}");
+}
+
 #[test]
 fn the_key_of_a_join_may_fail() {
     let sql = "SELECT a.id, b.id AS other FROM t a JOIN t b ON CAST(a.text AS BIGINT) = b.id";

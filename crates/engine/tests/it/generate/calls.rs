@@ -1,8 +1,6 @@
 //! Random calls of aggregate and window functions.
 //!
-//! Left out is what has no one right answer: `approx_percentile_cont`, `approx_median` and their kin
-//! depend on the order in which rows come, and RANGE frames with a distance overflow at the edges of
-//! the types. `count` of several distinct values DataFusion can only plan with a GROUP BY.
+//! Left out are RANGE frames with a distance, which overflow at the edges of the types. `count` of several distinct values DataFusion can only plan with a GROUP BY.
 
 use super::expressions::{Expression, expression, of_kind, predicate};
 use super::tables::{BIGINT, Column, DOUBLE, Kind};
@@ -86,7 +84,7 @@ fn rare(random: &mut Random, columns: &[Column], argument: &Expression) -> Expre
             let (sql, kind) = integer.map_or((String::new(), BIGINT), |i| (i.sql, i.kind));
             (format!("{function}({sql})"), kind)
         }
-        8 => (format!("approx_distinct({sql})"), Kind::Other),
+        8 => (format!("count(DISTINCT {sql})"), BIGINT),
         9 if number.is_some() => {
             let (sql, kind) = number.map_or((String::new(), BIGINT), |n| (n.sql, n.kind));
             (format!("median({sql})"), kind)
@@ -107,7 +105,8 @@ pub(super) fn window(random: &mut Random, columns: &[Column]) -> Expression {
     let number = of_kind(random, columns, is_number);
     let (sql, kind) = (&argument.sql, argument.kind);
     let number_kind = Kind::Int { bits: 64, signed: false };
-    let (call, kind, may_have_frame) = match (random.below(14), number) {
+    let order_text = random.pick(columns).name.clone();
+    let (call, kind, may_have_frame) = match (random.below(18), number) {
         (0, _) => ("row_number()".to_owned(), number_kind, false),
         (1, _) => ("rank()".to_owned(), number_kind, false),
         (2, _) => ("dense_rank()".to_owned(), number_kind, false),
@@ -118,6 +117,10 @@ pub(super) fn window(random: &mut Random, columns: &[Column]) -> Expression {
         (7, _) => (format!("lead({sql}, 2)"), kind, false),
         (8, _) => (format!("first_value({sql})"), kind, true),
         (9, _) => (format!("last_value({sql})"), kind, true),
+        (13, _) => (format!("nth_value({sql}, 2)"), kind, true),
+        (14, _) => (format!("array_agg({sql})"), Kind::Other, true),
+        (15, _) => (format!("last_value({sql}) IGNORE NULLS"), kind, true),
+        (16, _) => (format!("string_agg(CAST({order_text} AS TEXT), '+')"), Kind::Text, true),
         (10, Some(n)) => (format!("sum({})", n.sql), summed(n.kind), true),
         (11, Some(n)) => (format!("avg({})", n.sql), averaged(n.kind), true),
         (12, _) if is_ordered(kind) => {
@@ -148,6 +151,7 @@ fn over(random: &mut Random, columns: &[Column], may_have_frame: bool) -> String
                 "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
                 "RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
                 "GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW",
+                "GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
             ]);
             over = format!("{over} {frame}");
         }

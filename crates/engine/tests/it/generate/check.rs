@@ -76,6 +76,10 @@ fn check_all(case: &Case) -> Checked<()> {
             ));
         }
     }
+    if case.views.iter().any(|view| view.sql.contains("now()")) {
+        // Where epochs are cut decides what time it is.
+        return Ok(());
+    }
     let cut = run(case, &recut(&case.story, case.cuts), 1, false)?;
     for (view, (a, b)) in first.contents.iter().zip(&cut.contents).enumerate() {
         let (a, b) = (a.all().unwrap(), b.all().unwrap());

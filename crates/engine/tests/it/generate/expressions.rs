@@ -28,6 +28,9 @@ pub(super) fn expression(random: &mut Random, columns: &[Column], depth: usize) 
     if depth == 0 || random.chance(35) {
         return start;
     }
+    if random.chance(3) {
+        return Expression::new("random()".to_owned(), DOUBLE);
+    }
     let start = match random.chance(30) {
         true => expression(random, columns, depth - 1),
         false => start,

@@ -1,7 +1,8 @@
 //! Random queries over random tables: after every epoch each view equals what the batch engine
 //! computes from the same rows, bit for bit, whatever the number of workers and the cuts of epochs.
 //!
-//! `SYNCLINE_CASES` is the number of cases of each test, `SYNCLINE_SEED` the only one to run.
+//! `SYNCLINE_CASES` is the number of cases of each test, `SYNCLINE_SEEDS_FROM` the seed of the first,
+//! `SYNCLINE_SEED` that of the only one to run.
 
 mod calls;
 mod check;
@@ -11,6 +12,7 @@ mod shrink;
 mod tables;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use self::check::{Case, Outcome, check};
 use self::queries::{Queries, Relation, Theme};
@@ -50,11 +52,17 @@ fn check_many(theme: Theme, large: bool, default: u64) {
     let count = variable("SYNCLINE_CASES").unwrap_or(default);
     let seeds = match variable("SYNCLINE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..count,
+        None => {
+            let first = variable("SYNCLINE_SEEDS_FROM").unwrap_or(0);
+            first..first + count
+        }
     };
     let (mut right, mut skipped, mut failures) = (0, BTreeMap::new(), Vec::new());
+    let first = seeds.start;
+    let mut cases = 0;
     for seed in seeds {
         let case = case(seed, theme, large);
+        cases += 1;
         match check(&case) {
             Outcome::Right => right += case.views.len(),
             Outcome::Skipped(why) => {
@@ -71,6 +79,12 @@ fn check_many(theme: Theme, large: bool, default: u64) {
         }
     }
     let not_judged: usize = skipped.values().map(|(count, _)| count).sum();
+    // Past the harness, which keeps what tests print to itself.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{theme:?}: {cases} cases from seed {first}: {right} views are right, {not_judged} could not \
+         be judged"
+    );
     assert!(
         failures.is_empty(),
         "{theme:?}: {} failures\n\n{}",

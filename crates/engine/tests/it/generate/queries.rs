@@ -58,6 +58,10 @@ enum Step {
     Window,
     TimeWindow,
     With,
+    Unnest,
+    Asof,
+    Recursive,
+    Temporal,
 }
 
 /// Makes queries over `relations`.
@@ -105,6 +109,10 @@ impl Queries<'_> {
             Step::Window => self.window(inner),
             Step::TimeWindow => self.time_window(),
             Step::With => self.with(inner),
+            Step::Unnest => self.unnest(inner),
+            Step::Asof => self.asof(inner),
+            Step::Recursive => self.recursive(inner, below),
+            Step::Temporal => self.temporal(inner),
         }
     }
 
@@ -389,9 +397,10 @@ impl Queries<'_> {
         let key = expression(self.random, &from.columns, 1).sql;
         let by = order(self.random, &from.columns);
         let (numbered, number) = (self.name("r"), self.name("n"));
+        let function = *self.random.pick(&["row_number", "row_number", "rank", "dense_rank"]);
         let (least, limit) = (self.random.pick(&["<=", "<", "="]), 1 + self.random.below(3));
         let sql = format!(
-            "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {by}) \
+            "SELECT * FROM (SELECT *, {function}() OVER (PARTITION BY {key} ORDER BY {by}) \
              AS {number} FROM {}) AS {numbered} WHERE {number} {least} {limit}",
             from.text
         );
@@ -452,6 +461,113 @@ impl Queries<'_> {
         Relation { sql, columns, parts: vec![inner] }
     }
 
+    /// A list of two values of each row, taken apart.
+    fn unnest(&mut self, inner: Relation) -> Relation {
+        let from = self.source(&inner);
+        let element = self.random.pick(&from.columns).clone();
+        if element.kind == Kind::Other {
+            return self.project(inner);
+        }
+        let other = of_kind(self.random, &from.columns, |kind| kind == element.kind);
+        let other = other.map_or("NULL".to_owned(), |other| other.sql);
+        let mut expressions = self.expressions(&from.columns, 2);
+        expressions.push((format!("unnest([{}, {other}])", element.name), element.kind));
+        let (list, columns) = self.list(expressions);
+        Relation { sql: format!("SELECT {list} FROM {}", from.text), columns, parts: vec![inner] }
+    }
+
+    /// An ASOF join with a table or view.
+    fn asof(&mut self, inner: Relation) -> Relation {
+        let other = self.query(0);
+        let (left, right) = (self.source(&inner), self.source(&other));
+        let is_ordered = |kind| !matches!(kind, Kind::Other | Kind::Bool);
+        let by = of_kind(self.random, &left.columns, is_ordered);
+        let matched = by.and_then(|by| {
+            let same = of_kind(self.random, &right.columns, |kind| kind == by.kind)?;
+            Some((by.sql, same.sql))
+        });
+        let Some((by, matched)) = matched else { return self.join(inner, 0) };
+        let keys = of_kind(self.random, &left.columns, is_ordered).and_then(|key| {
+            let same = of_kind(self.random, &right.columns, |kind| kind == key.kind)?;
+            Some(format!(" ON {} = {}", key.sql, same.sql))
+        });
+        let on = if self.large || self.random.chance(80) { keys } else { None };
+        if on.is_none() && self.large {
+            return self.join(inner, 0);
+        }
+        let comparison = self.random.pick(&[">=", ">", "<=", "<"]);
+        let both: Vec<Column> = left.columns.iter().chain(&right.columns).cloned().collect();
+        let mut expressions: Vec<(String, Kind)> =
+            both.iter().map(|column| (column.name.clone(), column.kind)).collect();
+        while expressions.len() > 5 {
+            expressions.swap_remove(self.random.below(expressions.len()));
+        }
+        let (list, columns) = self.list(expressions);
+        let sql = format!(
+            "SELECT {list} FROM {} ASOF JOIN {} MATCH_CONDITION ({by} {comparison} {matched}){}",
+            left.text,
+            right.text,
+            on.unwrap_or_default()
+        );
+        Relation { sql, columns, parts: vec![inner, other] }
+    }
+
+    /// What can be reached from the rows of one relation over those of another, or some steps up;
+    /// there are few numbers to reach.
+    fn recursive(&mut self, inner: Relation, depth: usize) -> Relation {
+        let is_int = |kind| matches!(kind, Kind::Int { signed, bits } if signed || bits < 64);
+        let small = |sql: &str| format!("CAST({sql} AS BIGINT) % 7");
+        let from = self.source(&inner);
+        let Some(start) = of_kind(self.random, &from.columns, is_int) else {
+            return self.project(inner);
+        };
+        let (name, x) = (self.name("q"), self.name("c"));
+        let mut parts = vec![inner];
+        let other = self.query(depth.min(1));
+        let edges = self.source(&other);
+        let edge = of_kind(self.random, &edges.columns, is_int).and_then(|a| {
+            let b = of_kind(self.random, &edges.columns, is_int)?;
+            Some((small(&a.sql), small(&b.sql)))
+        });
+        let term = match edge {
+            Some((a, b)) if self.random.chance(70) => {
+                parts.push(other);
+                let all = self.random.pick(&["UNION SELECT", "UNION SELECT DISTINCT"]);
+                let text = edges.text;
+                format!("{all} {b} FROM {name} JOIN {text} ON {a} = {name}.{x}")
+            }
+            _ => {
+                let union = self.random.pick(&["UNION", "UNION ALL"]);
+                format!("{union} SELECT {x} + 1 FROM {name} WHERE {x} < 4")
+            }
+        };
+        let sql = format!(
+            "WITH RECURSIVE {name} AS (SELECT {} AS {x} FROM {} {term}) SELECT {x} FROM {name}",
+            small(&start.sql),
+            from.text
+        );
+        let columns = vec![Column { name: x, kind: BIGINT, nullable: true }];
+        Relation { sql, columns, parts }
+    }
+
+    /// Rows that come and go with the time, which is the number of the epoch in microseconds.
+    fn temporal(&mut self, inner: Relation) -> Relation {
+        let from = self.source(&inner);
+        let is_int = |kind| matches!(kind, Kind::Int { signed, bits } if signed || bits < 64);
+        let Some(number) = of_kind(self.random, &from.columns, is_int) else {
+            return self.filter(inner);
+        };
+        let number = format!("CAST({} AS BIGINT) % 6", number.sql);
+        let at = format!("arrow_cast({number}, 'Timestamp(Microsecond, None)')");
+        let comparison = self.random.pick(&[">", ">=", "<", "<=", "="]);
+        let steps = self.random.below(4);
+        let sql = format!(
+            "SELECT * FROM {} WHERE {at} {comparison} now() - INTERVAL '{steps} microseconds'",
+            from.text
+        );
+        Relation { sql, columns: inner.columns.clone(), parts: vec![inner] }
+    }
+
     /// A query by a name that is used twice.
     fn with(&mut self, inner: Relation) -> Relation {
         let name = self.name("w");
@@ -470,7 +586,7 @@ impl Queries<'_> {
     }
 }
 
-fn steps(theme: Theme) -> [(usize, Step); 16] {
+fn steps(theme: Theme) -> [(usize, Step); 20] {
     let (rows, joins, groups, orders) = match theme {
         Theme::Rows => (6, 1, 1, 1),
         Theme::Joins => (2, 6, 1, 1),
@@ -495,5 +611,9 @@ fn steps(theme: Theme) -> [(usize, Step); 16] {
         (orders, Step::Window),
         (1 + orders / 3, Step::TimeWindow),
         (1, Step::With),
+        (1 + rows / 3, Step::Unnest),
+        (1 + joins / 3, Step::Asof),
+        (1, Step::Recursive),
+        (1, Step::Temporal),
     ]
 }
