@@ -18,7 +18,7 @@ use syncline_change::{Batch, Error, Result};
 use crate::content::Content;
 use crate::functions::now;
 use crate::operators::{micros, relabel};
-use crate::sql::{PlannedView, Session, SqlError, plan_views, without_panic};
+use crate::sql::{PlannedView, Session, SqlError, plan_views, shown, without_panic};
 use crate::table::{TableDef, ViewDef};
 
 /// Runs plans to their end on the calling thread. Not to be called from within an async task.
@@ -167,8 +167,9 @@ pub fn query(
         session.register(name, schema.clone()).map_err(failed)?;
     }
     let plan = session.plan("query", sql)?;
-    let schema = Arc::new(plan.schema().as_arrow().clone());
-    let plan = session.optimize("query", &plan)?;
+    let written = plan;
+    let plan = session.optimize("query", &written)?;
+    let schema = shown(&written, &plan);
     let runner = Runner::new(session.state())?;
     for ((name, rows), _) in contents {
         runner.fill(session.table(name).map_err(failed)?.as_ref(), rows.clone())?;

@@ -33,7 +33,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::sql::parser::Statement;
 
 pub use error::{SqlError, SqlPosition};
-pub(crate) use views::{PlannedView, plan_views};
+pub(crate) use views::{PlannedView, plan_views, shown};
 
 use crate::batch::empty_table;
 use crate::functions::{aggregates, math, now, random, reviewed, session};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::recorded::{Recorded, Views, trace};
@@ -113,7 +113,7 @@ fn plan_view(session: &Session, view: &ViewDef, views: &Views) -> Result<Planned
     let wrong = |error| SqlError::from_datafusion(&view.name, &error);
     let written = panes::share(plan.clone()).and_then(distinct_on::as_first_rows).map_err(wrong)?;
     let optimized = session.optimize(&view.name, &written)?;
-    let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+    let schema = shown(&plan, &optimized);
     let mut seen = BTreeSet::new();
     if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {
         let error = SqlError::new(&view.name, format!("two columns are called `{}`", twice.name()));
@@ -142,6 +142,15 @@ fn plan_view(session: &Session, view: &ViewDef, views: &Views) -> Result<Planned
         window_end,
         recorded,
     })
+}
+
+/// The columns of `plan` as it was written, with the types that they have once it is optimised: only
+/// then are those of the parts of a UNION or a CASE made one.
+pub(crate) fn shown(plan: &LogicalPlan, optimized: &LogicalPlan) -> SchemaRef {
+    let types = optimized.schema().fields().iter().map(|field| field.data_type().clone());
+    let fields = plan.schema().fields().iter().zip(types);
+    let fields = fields.map(|(field, of)| field.as_ref().clone().with_data_type(of));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn window_end(view: &ViewDef, schema: &SchemaRef) -> Result<usize, SqlError> {

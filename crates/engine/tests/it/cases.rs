@@ -120,7 +120,9 @@ cases! {
     unnest_of_aggregate: "SELECT g, unnest(ns) AS n FROM (SELECT g, array_agg(n) AS ns FROM t WHERE n > 0 GROUP BY g)";
     unnest_of_different_lengths: "SELECT k, unnest(CASE WHEN k < 2 THEN [k] WHEN k < 4 THEN range(0, k) WHEN k < 5 THEN [] END) AS e FROM t";
     unnest_of_two: "SELECT k, unnest([n, k]) AS a, unnest([k]) AS b FROM t";
-    unnest_of_lists_of_different_lengths: "SELECT k, unnest(CASE WHEN k < 3 THEN [k, n] ELSE [k] END) AS a, unnest(CASE WHEN k < 2 THEN range(0, 0) WHEN k < 5 THEN range(0, k) END) AS b FROM t";
+    unnest_of_lists_of_different_lengths: "SELECT k, unnest(CASE WHEN k < 3 THEN [k, n] ELSE [k] END) AS a, unnest(CASE WHEN k < 2 THEN [] WHEN k < 5 THEN range(0, k) END) AS b FROM t";
+    unnest_of_an_empty_list_or_another: "SELECT k, unnest(CASE WHEN k < 2 THEN [] WHEN k < 5 THEN range(0, k) END) AS b FROM t";
+    union_of_texts_of_two_types: "SELECT k, g FROM t UNION ALL SELECT k, string_agg(g, ',') FROM u GROUP BY k";
     unnest_of_struct: "SELECT k, unnest(struct(n, g)) FROM t";
     unnest_of_unnest: "SELECT k, unnest(unnest([[n], [k, n]])) AS e FROM t";
     scalar_subquery_shown: "SELECT k, n, (SELECT count(*) FROM u) AS c, (SELECT max(g) FROM u WHERE n > 3) AS m FROM t";

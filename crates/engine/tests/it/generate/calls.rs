@@ -87,7 +87,8 @@ fn rare(random: &mut Random, columns: &[Column], argument: &Expression) -> Expre
         8 => (format!("count(DISTINCT {sql})"), BIGINT),
         9 if number.is_some() => {
             let (sql, kind) = number.map_or((String::new(), BIGINT), |n| (n.sql, n.kind));
-            (format!("median({sql})"), kind)
+            let is_int = matches!(kind, Kind::Int { .. });
+            (format!("median({sql})"), if is_int { DOUBLE } else { kind })
         }
         10 if number.is_some() => {
             let function = *random.pick(&["stddev", "var_pop", "var_samp", "stddev_pop"]);
