@@ -688,8 +688,7 @@ impl Shared {
     /// Whether time alone changes a view by now. Says so once, until the circuit has been asked anew.
     pub(super) fn take_due(&self, now_us: i64) -> bool {
         let due_us = self.due_us.load(Relaxed);
-        due_us <= now_us
-            && self.due_us.compare_exchange(due_us, i64::MAX, Relaxed, Relaxed).is_ok()
+        due_us <= now_us && self.due_us.compare_exchange(due_us, i64::MAX, Relaxed, Relaxed).is_ok()
     }
 
     pub(super) fn is_stopping(&self) -> bool {
