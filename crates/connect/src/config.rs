@@ -49,6 +49,10 @@ pub struct EventTime {
     /// How far behind the newest row a row may be; one that is later becomes a dead letter.
     #[serde(default)]
     pub lateness: Duration,
+    /// After so long without a row, views with `emit: final` do not wait for this source until it has
+    /// rows again; without it they always wait.
+    #[serde(default)]
+    pub idle: Option<Duration>,
 }
 
 /// What happens to a row that cannot be taken.

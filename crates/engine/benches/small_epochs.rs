@@ -11,10 +11,6 @@ use arrow::array::{Int64Array, RecordBatch};
 use syncline_change::Batch;
 use syncline_engine::{Circuit, Emit, Options, TableDef, TableInput, ViewDef};
 
-/// As in the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Rows of all three tables together.
 const ROWS: i64 = 10_000_000;
 const ORDERS: i64 = ROWS / 10;

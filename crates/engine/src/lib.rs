@@ -61,7 +61,8 @@ mod batch;
 
 pub use batch::{BatchEngine, TableContent, query};
 pub use circuit::{
-    Circuit, Graph, GraphNode, NodeKind, NodeStats, Options, StepOutput, TableInput, ViewInfo,
+    Circuit, Graph, GraphNode, KeptState, NodeKind, NodeStats, Options, StepOutput, TEXT_BYTES,
+    TableInput, ViewInfo,
 };
 pub use content::Content;
 pub use operators::PARTITIONS;

@@ -20,6 +20,9 @@ pub struct EventTime {
     /// A timestamp column, by number.
     pub column: usize,
     pub lateness_us: i64,
+    /// After so long without a row, by the time of epochs, `emit: final` does not wait for the table;
+    /// `None`: it always does.
+    pub idle_us: Option<i64>,
 }
 
 /// A view: a name for a SELECT over tables and other views.

@@ -149,7 +149,11 @@ fn table(name: &str, config: &SourceConfig, schema: SchemaRef) -> Result<TableDe
                         time.column
                     )));
             }
-            Some(EventTime { column, lateness_us: time.lateness.as_micros() })
+            Some(EventTime {
+                column,
+                lateness_us: time.lateness.as_micros(),
+                idle_us: time.idle.map(|idle| idle.as_micros()),
+            })
         }
     };
     let deletes = matches!(

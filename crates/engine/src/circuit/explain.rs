@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::kept::KeptState;
 use super::node::NodeKind;
 
 /// The circuit's nodes and what flows between them.
@@ -22,6 +23,8 @@ pub struct GraphNode {
     /// Why it is computed anew at every change.
     pub recompute: Option<String>,
     pub append_only: bool,
+    /// What it keeps between epochs, if anything.
+    pub state: Option<KeptState>,
 }
 
 /// The longest detail in a Mermaid label.
@@ -95,6 +98,9 @@ fn note(node: &GraphNode) -> String {
     }
     if let Some(reason) = &node.recompute {
         notes.push(format!("recomputed at every change: {reason}"));
+    }
+    if let Some(state) = &node.state {
+        notes.push(format!("state: {}", state.by));
     }
     if notes.is_empty() { String::new() } else { format!("  [{}]", notes.join("; ")) }
 }

@@ -1,8 +1,10 @@
 //! The circuit: operators wired up so that changes of tables become changes of views.
 
+mod bounds;
 mod compile;
 mod detail;
 mod explain;
+mod kept;
 mod node;
 
 use std::collections::BTreeSet;
@@ -15,16 +17,17 @@ use syncline_change::spill::Spill;
 use syncline_change::{Batch, Error, Result};
 
 pub use explain::{Graph, GraphNode};
+pub use kept::{KeptState, TEXT_BYTES};
 pub use node::{NodeKind, NodeStats};
 
 use crate::batch::Runner;
 use crate::content::Order;
-use crate::operators::{Change, Consolidate, Epoch, Input, Settle, Workers};
+use crate::operators::{Change, Consolidate, Epoch, Input, Operator, Settle, Workers};
 use crate::sql::{PlannedView, Session, SqlError, plan_views};
 use crate::state::Memory;
 use crate::table::{TableDef, ViewDef};
 use compile::Compiler;
-use node::{Node, Work};
+use node::{Growth, Keeps, Node, Work};
 
 /// What a circuit is given by its owner, because it may have none of its own.
 #[derive(Clone)]
@@ -85,6 +88,11 @@ pub struct Circuit {
     views: Vec<usize>,
     infos: Vec<ViewInfo>,
     watermarks: Vec<i64>,
+    /// Which tables have had no rows for so long that nothing waits for them.
+    idle: Vec<bool>,
+    /// Of each table, the event time from before which rows are turned away. Unlike the watermark it
+    /// does not move when the table ends: a mended row may still come.
+    passed: Vec<i64>,
     workers: Workers,
     memory: Arc<Memory>,
     stopwatch: fn() -> u64,
@@ -132,6 +140,7 @@ impl Circuit {
             infos[place] = Some(info(view, &compiler.nodes[node]));
         }
         let view_nodes = compiler.prune(table_count, &view_nodes);
+        bounds::release_arrangements(&mut compiler.nodes).map_err(internal)?;
         Ok(Self {
             memory: compiler.memory,
             nodes: compiler.nodes,
@@ -139,6 +148,8 @@ impl Circuit {
             views: view_nodes,
             infos: infos.into_iter().flatten().collect(),
             watermarks: vec![i64::MIN; table_count],
+            idle: vec![false; table_count],
+            passed: vec![i64::MIN; table_count],
             workers: Workers::new(options.pool),
             stopwatch: options.stopwatch,
             broken: false,
@@ -206,14 +217,17 @@ impl Circuit {
     ) -> Result<Vec<Batch>> {
         let (before, rest) = self.nodes.split_at_mut(outputs.len());
         let node = &mut rest[0];
-        let (watermarks, workers) = (&self.watermarks, &self.workers);
-        let mut epoch = Epoch { number, time_us, watermarks, workers, rejected };
+        let (watermarks, idle, passed) = (&self.watermarks, &self.idle, &self.passed);
+        let workers = &self.workers;
+        let mut epoch = Epoch { number, time_us, watermarks, idle, passed, workers, rejected };
         let started = (self.stopwatch)();
         let output = match &mut node.work {
             Work::Input(table) => {
                 let input = Change { batches: &incoming[outputs.len()], arranged: None };
                 let output = step_node(table.as_mut(), &mut epoch, &[input], &mut node.stats)?;
                 self.watermarks[outputs.len()] = table.watermark();
+                self.idle[outputs.len()] = table.is_idle();
+                self.passed[outputs.len()] = table.passed();
                 output
             }
             Work::Operator(operator) => {
@@ -243,11 +257,20 @@ impl Circuit {
     /// The time (microseconds since 1970) from which on an epoch changes a view though no row comes;
     /// `None` if there is no such time.
     pub fn due_at(&self) -> Option<i64> {
-        let operators = self.nodes.iter().filter_map(|node| match &node.work {
-            Work::Input(_) => None,
+        let due = self.nodes.iter().enumerate().filter_map(|(number, node)| match &node.work {
+            Work::Input(table) => table.due_at().filter(|_| self.is_waited_for(number)),
             Work::Operator(operator) => operator.due_at(),
         });
-        operators.min()
+        due.min()
+    }
+
+    /// Whether rows of closed windows would be shown if this table became idle.
+    fn is_waited_for(&self, table: usize) -> bool {
+        self.nodes.iter().any(|node| {
+            node.keeps == Keeps::Waiting
+                && node.tables.contains(&table)
+                && node.stats.state_rows > 0
+        })
     }
 
     /// What every node has done, in the order of [`Graph::nodes`].
@@ -256,13 +279,14 @@ impl Circuit {
     }
 
     pub fn graph(&self) -> Graph {
-        let nodes = self.nodes.iter().map(|node| GraphNode {
+        let nodes = self.nodes.iter().enumerate().map(|(number, node)| GraphNode {
             kind: node.kind,
             label: node.label.clone(),
             detail: node.detail.clone(),
             name: node.name.clone(),
             recompute: node.recompute.clone(),
             append_only: node.append_only,
+            state: kept::of(&self.nodes, number),
         });
         let edges = self.nodes.iter().enumerate().flat_map(|(to, node)| {
             let unique: BTreeSet<usize> = node.inputs.iter().copied().collect();
@@ -297,20 +321,35 @@ fn add_table(compiler: &mut Compiler, number: usize, table: TableDef) -> Result<
     let name = table.name.clone();
     let schema = table.schema.clone();
     let key = table.primary_key.clone();
+    let time = table.event_time.map(|time| time.column);
     let input = Input::new(table)?;
+    let known = match time {
+        Some(time) if input.is_append_only() => bounds::of_table(number, &schema, time),
+        _ => vec![],
+    };
+    let input_is_append_only = input.is_append_only();
     let node = compiler.add(Node {
         kind: NodeKind::Source,
         label: "source".to_owned(),
         detail: name.clone(),
         name: Some(name.clone()),
         recompute: None,
-        append_only: input.is_append_only(),
+        append_only: input_is_append_only,
         consolidated: false,
         work: Work::Input(Box::new(input)),
         inputs: vec![],
         schema,
+        keeps: match (&key, input_is_append_only) {
+            (Some(_), _) => Keeps::Keys,
+            (None, true) => Keeps::Nothing,
+            (None, false) => Keeps::Rows,
+        },
+        growth: if key.is_some() { Growth::Groups } else { Growth::Rows },
         key,
         tables: BTreeSet::from([number]),
+        known,
+        claims: vec![],
+        released_by: BTreeSet::new(),
         stats: NodeStats::default(),
     });
     compiler.relations.insert(name, node);
@@ -321,8 +360,9 @@ fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
     compiler.view = view.def.name.clone();
     let input = compiler.compile(&view.optimized)?;
     let (key, tables) = (compiler.nodes[input].key.clone(), compiler.nodes[input].tables.clone());
-    let append_only = compiler.nodes[input].append_only;
-    let is_done = compiler.nodes[input].consolidated;
+    let of = &compiler.nodes[input];
+    let (append_only, is_done) = (of.append_only, of.consolidated);
+    let (known, growth) = (of.known.clone(), of.growth);
     let consolidate = Node {
         kind: NodeKind::View,
         label: "view".to_owned(),
@@ -336,6 +376,11 @@ fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
         append_only,
         consolidated: true,
         tables: tables.clone(),
+        known,
+        claims: vec![],
+        keeps: Keeps::Nothing,
+        growth,
+        released_by: BTreeSet::new(),
         stats: NodeStats::default(),
     };
     let mut node = consolidate;
@@ -346,7 +391,8 @@ fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
         node.detail = "changes that cancel are left out".to_owned();
         let (schema, key) = (node.schema.clone(), node.key.clone());
         let input = compiler.add(node);
-        let list = tables.iter().copied().collect();
+        let list: Vec<usize> = tables.iter().copied().collect();
+        let known = bounds::of_closed(&list, &schema, window_end);
         let settle = Settle::new(view.def.name.clone(), window_end, list, view.schema.clone())?;
         node = Node {
             kind: NodeKind::View,
@@ -361,6 +407,11 @@ fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
             append_only: true,
             consolidated: true,
             tables,
+            known,
+            claims: vec![],
+            keeps: Keeps::Waiting,
+            growth,
+            released_by: BTreeSet::new(),
             stats: NodeStats::default(),
         };
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use arrow::datatypes::SchemaRef;
 
+use super::bounds::Known;
 use crate::operators::{Arranged, Input, Operator};
+use crate::state::Term;
 
 /// One node: work, where its input comes from, and what is known about its output.
 pub(crate) struct Node {
@@ -27,6 +29,16 @@ pub(crate) struct Node {
     pub(crate) consolidated: bool,
     /// The tables that its content depends on.
     pub(crate) tables: BTreeSet<usize>,
+    /// What is known of its columns; of those behind the end of the list, nothing.
+    pub(crate) known: Vec<Known>,
+    /// Of each input that is an arrangement, which groups of it the node will not look at again; none
+    /// for those behind the end of the list.
+    pub(crate) claims: Vec<Option<Term>>,
+    pub(crate) keeps: Keeps,
+    /// What its content grows with.
+    pub(crate) growth: Growth,
+    /// The tables whose event time says which of its state goes; empty if none does.
+    pub(crate) released_by: BTreeSet<usize>,
     pub(crate) stats: NodeStats,
 }
 
@@ -38,6 +50,43 @@ impl Node {
             Work::Operator(operator) => operator.arranged(),
         }
     }
+}
+
+/// What a node remembers between epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    Nothing,
+    /// The newest row of each key of a table.
+    Keys,
+    /// Its input's rows.
+    Rows,
+    /// One row of results.
+    OneRow,
+    /// A row of results for each group.
+    Groups,
+    /// So many first rows of each group.
+    First(usize),
+    /// How many matches rows have.
+    Matches,
+    /// Rows that come or go at a time that is yet to come.
+    Ahead,
+    /// Rows of windows that are not closed yet.
+    Waiting,
+    /// All of its inputs, and its result.
+    Content,
+    /// The rows of every iteration.
+    Iterations,
+}
+
+/// What the number of rows grows with, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Growth {
+    /// Nothing, or only what time lets go again.
+    Nothing,
+    /// Different keys or groups.
+    Groups,
+    /// Every row of its tables.
+    Rows,
 }
 
 /// What kind of node it is, as plans and the page show it.

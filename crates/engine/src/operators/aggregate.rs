@@ -8,6 +8,7 @@ use arrow::array::{
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::PhysicalExpr;
+use hashbrown::HashSet;
 use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
@@ -20,6 +21,7 @@ use super::map::{evaluate, truths};
 use super::partition::{PARTITIONS, Split, partition};
 use super::{Change, Epoch, Operator, negative};
 use crate::functions::moments::Statistic;
+use crate::state::{Cut, Release, Sweep};
 
 /// An aggregate function that can be kept up to date by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,6 +155,8 @@ pub(crate) struct Aggregate {
     schema: SchemaRef,
     /// Without keys there is one group, and it is there even when it has no rows.
     shows_empty_group: bool,
+    /// Which groups no later change has a row of. What they showed stays shown.
+    sweep: Option<Sweep>,
     name: String,
 }
 
@@ -201,6 +205,7 @@ impl Aggregate {
             keys,
             calls,
             schema,
+            sweep: None,
             name,
         })
     }
@@ -275,11 +280,16 @@ impl Operator for Aggregate {
             partition.met = met;
             Ok(changes)
         })?;
+        self.sweep(epoch);
         let changed: Vec<Batch> = changed.into_iter().filter(|batch| !batch.is_empty()).collect();
         if changed.is_empty() {
             return Ok(vec![]);
         }
         Ok(vec![Batch::concat(&self.schema, &changed)?])
+    }
+
+    fn let_go(&mut self, release: Release) {
+        self.sweep = Some(Sweep::new(release));
     }
 
     fn state_rows(&self) -> usize {
@@ -309,7 +319,7 @@ impl Aggregate {
         for (number, partition) in self.partitions.iter().enumerate() {
             let rows = split.rows(number).iter();
             for (&row, &group) in rows.zip(&partition.met.of_rows) {
-                groups[row as usize] = (number as u64) << u32::BITS | u64::from(group);
+                groups[row as usize] = over_all(number, group);
             }
         }
         for (distinct, call) in self.distinct.iter_mut().zip(calls) {
@@ -324,6 +334,21 @@ impl Aggregate {
         Ok(())
     }
 
+    /// Forgets groups that no later change can reach, if there may be many of them.
+    fn sweep(&mut self, epoch: &Epoch<'_>) {
+        let Some(sweep) = &mut self.sweep else { return };
+        let groups = self.partitions.iter().map(|partition| partition.groups.len()).sum();
+        let Some(cut) = sweep.start(epoch.passed, groups) else { return };
+        let mut gone = HashSet::new();
+        for (number, partition) in self.partitions.iter_mut().enumerate() {
+            gone.extend(partition.forget(&cut).into_iter().map(|group| over_all(number, group)));
+        }
+        if !gone.is_empty() {
+            self.distinct.iter_mut().flatten().for_each(|distinct| distinct.forget(&gone));
+        }
+        sweep.finish(&cut, self.partitions.iter().flat_map(|partition| partition.groups.keys()));
+    }
+
     /// The one group of a global aggregate over no rows at all.
     fn show_empty_group(&mut self) -> Result<Vec<Batch>> {
         let hash = row::hash(&[]);
@@ -332,6 +357,11 @@ impl Aggregate {
         let columns = partition.output(&[group])?;
         Ok(vec![Batch::inserts(RecordBatch::try_new(self.schema.clone(), columns)?)])
     }
+}
+
+/// The number over all partitions of a group of one.
+fn over_all(partition: usize, group: u32) -> u64 {
+    (partition as u64) << u32::BITS | u64::from(group)
 }
 
 /// What a partition is told of the step.
@@ -411,11 +441,23 @@ impl Partition {
         let changes = self.changes(step, &met.once, (&was_shown, &old), (&is_now, &new))?;
         for &group in &met.once {
             if self.counts[group as usize] == 0 && !step.shows_empty_group {
-                self.groups.remove(group);
-                self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
+                self.remove(group);
             }
         }
         Ok(changes)
+    }
+
+    fn remove(&mut self, group: u32) {
+        self.groups.remove(group);
+        self.counts[group as usize] = 0;
+        self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
+    }
+
+    /// Removes the groups that are past `cut`, and returns their numbers.
+    fn forget(&mut self, cut: &Cut) -> Vec<u32> {
+        let gone = self.groups.past(|key| cut.is_past(key));
+        gone.iter().for_each(|&group| self.remove(group));
+        gone
     }
 
     /// Old rows out and new rows in, group by group in the order in which they were met.

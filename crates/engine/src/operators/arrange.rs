@@ -18,7 +18,7 @@ use syncline_change::{Batch, Result};
 use super::map::{evaluate, without_failing};
 use super::partition::{PARTITIONS, Split};
 use super::{Change, Epoch, Operator, negative};
-use crate::state::{Encoded, Group, KeyedCodec, Memory, Run, RunBuilder, Spine};
+use crate::state::{Cut, Encoded, Group, KeyedCodec, Memory, Release, Run, RunBuilder, Spine};
 
 /// One term of an order.
 #[derive(Clone, Debug)]
@@ -93,6 +93,10 @@ impl PartialEq for Arrangement {
 pub(crate) struct Arrange {
     by: Arrangement,
     rows: Arranged,
+    /// Which keys no reader will look up again, and no later change has.
+    release: Option<Release>,
+    /// Whether more can go since the last step.
+    has_moved: bool,
     name: String,
     /// Whose rows these are, for reports.
     view: String,
@@ -109,7 +113,14 @@ impl Arrange {
         let parts = (0..PARTITIONS)
             .map(|_| Part { spine: Spine::new(memory.clone()), latest: None })
             .collect();
-        Ok(Self { by, rows: Arranged { codec, parts, batch: None }, name, view })
+        Ok(Self {
+            by,
+            rows: Arranged { codec, parts, batch: None },
+            release: None,
+            has_moved: false,
+            name,
+            view,
+        })
     }
 }
 
@@ -139,15 +150,28 @@ impl Operator for Arrange {
             (0..batch.num_rows()).map(|row| row::hash(changes.keys.get(row))).collect();
         let split = Split::new(&hashes);
         let name = &self.name;
+        // As of the last step: this epoch's changes may be from before what it passes.
+        let cut = self.release.as_ref().and_then(Release::cut);
+        if let Some(cut) = cut.filter(|_| self.has_moved) {
+            self.rows.parts.iter_mut().for_each(|part| part.forget(cut));
+        }
         epoch.workers.run(&split, &mut self.rows.parts, |part, rows| {
-            part.take_in(name, &changes, rows.iter().map(|&row| (hashes[row as usize], row)))
+            let rows = rows.iter().map(|&row| (hashes[row as usize], row));
+            part.take_in(name, &changes, rows, cut)
         })?;
+        if let Some(release) = &mut self.release {
+            self.has_moved = release.advance(epoch.passed);
+        }
         self.rows.batch = Some(batch.clone());
         Ok(vec![batch])
     }
 
     fn arranged(&self) -> Option<&Arranged> {
         Some(&self.rows)
+    }
+
+    fn let_go(&mut self, release: Release) {
+        self.release = Some(release);
     }
 
     fn state_rows(&self) -> usize {
@@ -274,9 +298,10 @@ impl Part {
         name: &str,
         changes: &Changes<'_>,
         rows: impl Iterator<Item = (u64, u32)>,
+        cut: Option<&Cut>,
     ) -> Result<()> {
         if let Some(delta) = self.latest.take() {
-            self.spine.insert(delta.run)?;
+            self.spine.insert(delta.run, cut)?;
         }
         let delta = Delta::new(changes, rows)?;
         if delta.run.takes_away() {
@@ -303,6 +328,15 @@ impl Part {
             }
         }
         Ok(())
+    }
+
+    /// Drops what is past as a whole, also where no row comes any more that would have runs merged.
+    fn forget(&mut self, cut: &Cut) {
+        self.spine.forget(cut);
+        let run = self.latest.as_ref().map(|delta| &delta.run);
+        if run.is_some_and(|run| (0..run.groups()).all(|group| cut.is_past(run.key(group)))) {
+            self.latest = None;
+        }
     }
 
     fn group(&self, hash: u64, key: &[u8]) -> Group<'_> {

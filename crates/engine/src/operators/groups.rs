@@ -83,6 +83,17 @@ impl Groups {
         self.garbage = 0;
     }
 
+    /// The groups whose keys `is_past` says are gone for good. No key may be empty.
+    pub(crate) fn past(&self, is_past: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+        let groups = 0..self.numbers() as u32;
+        groups.filter(|&group| !self.key(group).is_empty() && is_past(self.key(group))).collect()
+    }
+
+    /// The keys of all groups, none of which may be empty.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.numbers() as u32).map(|group| self.key(group)).filter(|key| !key.is_empty())
+    }
+
     /// Numbers that were given out, those of groups that have gone among them.
     pub(crate) fn numbers(&self) -> usize {
         self.keys.len()

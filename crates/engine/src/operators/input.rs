@@ -23,6 +23,9 @@ pub(crate) struct Input {
     heap: usize,
     /// The newest event time so far, in microseconds; the watermark is that less the lateness.
     newest_us: Option<i64>,
+    /// The time of the last epoch that had rows, or else of the first one.
+    active_us: Option<i64>,
+    is_idle: bool,
     finished: bool,
 }
 
@@ -48,7 +51,16 @@ impl Input {
             (None, true) => Content::Counted(HashMap::new()),
             (None, false) => Content::Appended,
         };
-        Ok(Self { table, codec, content, heap: 0, newest_us: None, finished: false })
+        Ok(Self {
+            table,
+            codec,
+            content,
+            heap: 0,
+            newest_us: None,
+            active_us: None,
+            is_idle: false,
+            finished: false,
+        })
     }
 
     /// Whether rows of this table are never taken away again.
@@ -56,16 +68,35 @@ impl Input {
         matches!(self.content, Content::Appended)
     }
 
+    pub(crate) fn has_event_time(&self) -> bool {
+        self.table.event_time.is_some()
+    }
+
     /// No more rows will come.
     pub(crate) fn finish(&mut self) {
         self.finished = true;
     }
 
+    /// Whether no row has come for so long that nothing should wait for one.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    /// For how long no row may come, if that matters.
+    fn idle_us(&self) -> Option<i64> {
+        self.table.event_time?.idle_us.filter(|_| !self.finished)
+    }
+
     /// Rows older than this will not be taken any more; microseconds since 1970.
     pub(crate) fn watermark(&self) -> i64 {
-        match (self.finished, &self.table.event_time, self.newest_us) {
-            (true, _, _) => i64::MAX,
-            (false, Some(time), Some(newest)) => newest.saturating_sub(time.lateness_us),
+        if self.finished { i64::MAX } else { self.passed() }
+    }
+
+    /// Rows older than this are turned away, even those that come when the table has ended: mended
+    /// ones. Microseconds since 1970.
+    pub(crate) fn passed(&self) -> i64 {
+        match (&self.table.event_time, self.newest_us) {
+            (Some(time), Some(newest)) => newest.saturating_sub(time.lateness_us),
             _ => i64::MIN,
         }
     }
@@ -208,7 +239,24 @@ fn instant(micros: i64) -> String {
 }
 
 impl Operator for Input {
+    fn is_due(&self, epoch: &Epoch<'_>) -> bool {
+        let begins = self.active_us.is_none() && self.idle_us().is_some();
+        begins || self.due_at().is_some_and(|due_us| due_us <= epoch.time_us)
+    }
+
+    /// When it becomes idle.
+    fn due_at(&self) -> Option<i64> {
+        let due_us = self.active_us?.saturating_add(self.idle_us()?);
+        (!self.is_idle).then_some(due_us)
+    }
+
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
+        let has_rows = !inputs[0].batches.is_empty();
+        let is_due = self.due_at().is_some_and(|due_us| due_us <= epoch.time_us);
+        self.is_idle = !has_rows && (self.is_idle || is_due);
+        if has_rows || self.active_us.is_none() {
+            self.active_us = Some(epoch.time_us);
+        }
         let mut output = Vec::with_capacity(inputs[0].batches.len());
         for batch in inputs[0].batches {
             let batch = self.drop_late(epoch, batch)?;

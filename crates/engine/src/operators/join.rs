@@ -22,7 +22,7 @@ use self::counted::Counted;
 use super::arrange::Arranged;
 use super::partition::PARTITIONS;
 use super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
-use crate::state::Memory;
+use crate::state::{Cut, Memory, Release};
 
 /// What a join puts out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub(crate) struct Join {
     counts: Vec<[Counted; 2]>,
     /// Of the other side of a NOT IN: rows, and rows with a NULL.
     others: Others,
+    /// Which keys no later change of either side has: matches of their rows change no more.
+    release: Option<Release>,
 }
 
 /// What NOT IN must know of its other side.
@@ -95,7 +97,7 @@ impl Join {
     pub(crate) fn new(spec: JoinSpec, memory: &Arc<Memory>) -> Self {
         let counts = (0..PARTITIONS).map(|_| [0, 1].map(|_| Counted::new(memory.clone())));
         let counts = counts.collect();
-        Self { spec, counts, others: Others::default() }
+        Self { spec, counts, others: Others::default(), release: None }
     }
 }
 
@@ -103,7 +105,8 @@ impl Operator for Join {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
         let name = &self.spec.name;
         let (left, right) = (inputs[0].arranged(name)?, inputs[1].arranged(name)?);
-        let view = View { spec: &self.spec, sides: [left, right], epoch: epoch.number };
+        let cut = self.release.as_ref().and_then(Release::cut);
+        let view = View { spec: &self.spec, sides: [left, right], epoch: epoch.number, cut };
         if let JoinKind::Rows { of, which: Which::NotIn } = self.spec.kind {
             let before = self.others;
             self.others = view.others(1 - of, before)?;
@@ -119,6 +122,12 @@ impl Operator for Join {
             }
             view.step(partition, counts, others)
         })?;
+        if let Some(release) = self.release.as_mut().filter(|_| self.spec.condition.is_some()) {
+            let moved = release.advance(epoch.passed);
+            if let Some(cut) = release.cut().filter(|_| moved) {
+                self.counts.iter_mut().flatten().for_each(|counted| counted.forget(cut));
+            }
+        }
         let mut output = Vec::new();
         for part in done {
             output.extend(part.batches);
@@ -126,6 +135,10 @@ impl Operator for Join {
             epoch.rejected.extend(rejected.map(|row| (self.spec.view.clone(), row)));
         }
         Batch::coalesce(&self.spec.schema, output, OUTPUT_ROWS_MAX)
+    }
+
+    fn let_go(&mut self, release: Release) {
+        self.release = Some(release);
     }
 
     fn state_rows(&self) -> usize {
@@ -151,6 +164,8 @@ struct View<'a> {
     spec: &'a JoinSpec,
     sides: [&'a Arranged; 2],
     epoch: u64,
+    /// Keys that, as of the last step, no later change has.
+    cut: Option<&'a Cut>,
 }
 
 /// A row of one side, its key and the rest, and how often it comes or goes.
@@ -181,7 +196,7 @@ impl<'a> View<'a> {
             }
             let entries = if counted[side] {
                 let touched = std::mem::take(&mut contributions[side]);
-                counts[side].apply(self, partition, side, touched)?
+                counts[side].apply(self, partition, side, touched, self.cut)?
             } else {
                 self.by_key(partition, side, others)
             };

@@ -49,6 +49,8 @@ pub(crate) use top::{Numbering, ROWS_MAX, Top, TopAppended};
 pub(crate) use union::Union;
 pub(crate) use unnest::Unnest;
 
+use crate::state::Release;
+
 /// What an operator is told of the epoch that it computes.
 pub(crate) struct Epoch<'a> {
     pub(crate) number: u64,
@@ -56,6 +58,10 @@ pub(crate) struct Epoch<'a> {
     pub(crate) time_us: i64,
     /// How far event time has come in each table, by table number.
     pub(crate) watermarks: &'a [i64],
+    /// Which tables have had no rows for so long that nothing waits for them, by table number.
+    pub(crate) idle: &'a [bool],
+    /// Of each table, the event time from before which rows are turned away from now on.
+    pub(crate) passed: &'a [i64],
     pub(crate) workers: &'a Workers,
     /// Rows that an operator could not take, with the table or view that they belong to.
     pub(crate) rejected: &'a mut Vec<(String, Rejected)>,
@@ -131,6 +137,9 @@ pub(crate) trait Operator: Send {
     fn due_at(&self) -> Option<i64> {
         None
     }
+
+    /// Tells it which of its state no later change can reach.
+    fn let_go(&mut self, _release: Release) {}
 
     /// Rows (or groups) kept between epochs.
     fn state_rows(&self) -> usize {

@@ -236,6 +236,8 @@ fn compute(
         number: epoch.number,
         time_us: epoch.time_us,
         watermarks: epoch.watermarks,
+        idle: epoch.idle,
+        passed: epoch.passed,
         workers: epoch.workers,
         rejected: failed,
     };

@@ -122,7 +122,12 @@ impl Settle {
     }
 
     fn watermark(&self, epoch: &Epoch<'_>) -> i64 {
-        self.tables.iter().map(|&table| epoch.watermarks[table]).min().unwrap_or(i64::MAX)
+        let of = |idle: bool| {
+            let tables = self.tables.iter().filter(move |&&table| epoch.idle[table] == idle);
+            tables.map(|&table| epoch.watermarks[table]).min()
+        };
+        // Where all are idle, none says more than before.
+        of(false).or_else(|| of(true)).unwrap_or(i64::MAX)
     }
 
     fn take_in(&mut self, epoch: &mut Epoch<'_>, batch: &Batch) -> Result<()> {
@@ -131,7 +136,10 @@ impl Settle {
         for i in 0..batch.num_rows() {
             let end = if ends.is_null(i) { i64::MAX } else { ends.value(i) };
             if end <= self.closed {
-                let error = Error::input("its window is closed and was shown already");
+                let error = Error::input(match batch.weight(i) {
+                    ..0 => "its window is closed: it was shown, and would be taken away again",
+                    _ => "its window is closed and was shown already",
+                });
                 let row = rejected(epoch.number, &batch.slice(i, 1), RejectClass::Late, &error)?;
                 epoch.rejected.push((self.view.clone(), row));
                 continue;

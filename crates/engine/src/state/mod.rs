@@ -2,7 +2,8 @@
 //!
 //! A [`Run`] is sorted and never changes. A [`Spine`] holds the runs of one partition, merges them
 //! in bounded steps, and shows all of them as one. [`KeyedCodec`] turns columns into the bytes that
-//! runs hold, and back. [`Memory`] says when a run is built outside of memory.
+//! runs hold, and back. [`Memory`] says when a run is built outside of memory, [`Release`] what can go
+//! because no later change can reach it.
 //!
 //! The scheme is that of log-structured merge trees, with the amortised, resumable merges of
 //! McSherry, Lattuada, Schwarzkopf, Roscoe: "Shared Arrangements" (VLDB 2020), section 5.
@@ -11,6 +12,7 @@ mod codec;
 mod compact;
 mod group;
 mod memory;
+mod release;
 mod run;
 mod spine;
 #[cfg(test)]
@@ -20,5 +22,6 @@ pub(crate) use codec::{Encoded, KeyedCodec};
 pub(crate) use compact::{image, of_image};
 pub(crate) use group::Group;
 pub(crate) use memory::Memory;
+pub(crate) use release::{Cut, Floor, FloorPart, Place, Release, Sweep, Term};
 pub(crate) use run::{Run, RunBuilder};
 pub(crate) use spine::Spine;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use syncline_change::Result;
 
-use super::{Group, Memory, Run, RunBuilder};
+use super::{Cut, Group, Memory, Run, RunBuilder};
 
 /// Two runs are merged when the older is at most this many times as long as the newer.
 const MERGE_RATIO: usize = 2;
@@ -30,8 +30,15 @@ pub(crate) struct Spine {
 
 #[derive(Debug)]
 enum Level {
-    Run(Arc<Run>),
+    /// A run, and how many of its first groups are known to be past.
+    Run(Arc<Run>, usize),
     Merge(Box<Merge>),
+}
+
+impl Level {
+    fn of(run: Run) -> Self {
+        Self::Run(Arc::new(run), 0)
+    }
 }
 
 impl Spine {
@@ -39,31 +46,54 @@ impl Spine {
         Self { memory, levels: Vec::new(), bytes: 0 }
     }
 
-    pub(crate) fn insert(&mut self, run: Run) -> Result<()> {
+    /// Takes in a run. Groups whose keys are past `cut` are left out of what is merged: nobody will
+    /// look them up, so it does not matter that other runs still have rows of them.
+    pub(crate) fn insert(&mut self, run: Run, cut: Option<&Cut>) -> Result<()> {
         let steps = STEPS_MIN.max(run.len() * STEPS_PER_ROW);
         for level in &mut self.levels {
             if let Level::Merge(merge) = level
-                && merge.work(steps)?
+                && merge.work(steps, cut)?
             {
-                *level = Level::Run(Arc::new(std::mem::take(&mut merge.builder).finish()?));
+                *level = Level::of(std::mem::take(&mut merge.builder).finish()?);
             }
         }
         if run.len() > 0 {
-            self.levels.push(Level::Run(Arc::new(run)));
+            self.levels.push(Level::of(run));
         }
-        self.begin_merges(steps)?;
-        let bytes = self.count_bytes();
-        self.memory.change(self.bytes, bytes);
-        self.bytes = bytes;
+        self.begin_merges(steps, cut)?;
+        self.note_bytes();
         Ok(())
     }
 
+    /// Drops the runs of which nothing is left that is not past `cut`. What is past once stays so:
+    /// every group is looked at once.
+    pub(crate) fn forget(&mut self, cut: &Cut) {
+        let levels = self.levels.len();
+        self.levels.retain_mut(|level| {
+            let Level::Run(run, past) = level else { return true };
+            while *past < run.groups() && cut.is_past(run.key(*past)) {
+                *past += 1;
+            }
+            *past < run.groups()
+        });
+        if self.levels.len() < levels {
+            self.note_bytes();
+        }
+    }
+
+    fn note_bytes(&mut self) {
+        let bytes = self.count_bytes();
+        self.memory.change(self.bytes, bytes);
+        self.bytes = bytes;
+    }
+
     /// Merges neighbours of like length, the newest first: at once where that is quick.
-    fn begin_merges(&mut self, steps: usize) -> Result<()> {
+    fn begin_merges(&mut self, steps: usize, cut: Option<&Cut>) -> Result<()> {
         let mut newer = self.levels.len();
         while newer >= 2 {
             newer -= 1;
-            let (Level::Run(a), Level::Run(b)) = (&self.levels[newer - 1], &self.levels[newer])
+            let (Level::Run(a, _), Level::Run(b, _)) =
+                (&self.levels[newer - 1], &self.levels[newer])
             else {
                 continue;
             };
@@ -71,17 +101,17 @@ impl Spine {
                 continue;
             }
             let mut merge = Merge::new(a.clone(), b.clone(), &self.memory)?;
-            let is_done = merge.work(steps)?;
+            let is_done = merge.work(steps, cut)?;
             self.levels.remove(newer);
             self.levels[newer - 1] = if is_done {
                 newer = self.levels.len();
-                Level::Run(Arc::new(merge.builder.finish()?))
+                Level::of(merge.builder.finish()?)
             } else {
                 Level::Merge(Box::new(merge))
             };
         }
         // What cancelled altogether is gone.
-        self.levels.retain(|level| !matches!(level, Level::Run(run) if run.len() == 0));
+        self.levels.retain(|level| !matches!(level, Level::Run(run, _) if run.len() == 0));
         Ok(())
     }
 
@@ -90,7 +120,7 @@ impl Spine {
         self.levels
             .iter()
             .flat_map(|level| match level {
-                Level::Run(run) => [Some(run), None],
+                Level::Run(run, _) => [Some(run), None],
                 Level::Merge(merge) => [Some(&merge.older), Some(&merge.newer)],
             })
             .flatten()
@@ -113,7 +143,7 @@ impl Spine {
 
     fn count_bytes(&self) -> usize {
         let merging = self.levels.iter().map(|level| match level {
-            Level::Run(_) => 0,
+            Level::Run(..) => 0,
             Level::Merge(merge) => merge.builder.bytes(),
         });
         self.runs().map(|run| run.bytes()).sum::<usize>() + merging.sum::<usize>()
@@ -144,11 +174,11 @@ impl Merge {
     }
 
     /// Takes about `steps` steps, and says whether all is done.
-    fn work(&mut self, mut steps: usize) -> Result<bool> {
+    fn work(&mut self, mut steps: usize, cut: Option<&Cut>) -> Result<bool> {
         while steps > 0 {
             let taken = match self.rows {
                 Some(rows) => self.work_in_group(rows, steps.min(STEPS_AT_A_TIME)),
-                None => match self.next_group() {
+                None => match self.next_group(cut) {
                     Some(taken) => taken,
                     None => return Ok(true),
                 },
@@ -160,7 +190,7 @@ impl Merge {
     }
 
     /// Copies a group that only one run has, or begins one that both have; `None` at the end.
-    fn next_group(&mut self) -> Option<usize> {
+    fn next_group(&mut self, cut: Option<&Cut>) -> Option<usize> {
         let [a, b] = self.groups;
         let (older, newer) = (&*self.older, &*self.newer);
         let order = match (a < older.groups(), b < newer.groups()) {
@@ -171,6 +201,12 @@ impl Merge {
                 (older.hash(a).cmp(&newer.hash(b))).then_with(|| older.key(a).cmp(newer.key(b)))
             }
         };
+        let key = if order == Ordering::Greater { newer.key(b) } else { older.key(a) };
+        if cut.is_some_and(|cut| cut.is_past(key)) {
+            self.groups[0] += usize::from(order != Ordering::Greater);
+            self.groups[1] += usize::from(order != Ordering::Less);
+            return Some(1);
+        }
         match order {
             Ordering::Less => {
                 self.builder.copy_group(older, a);

@@ -107,7 +107,7 @@ proptest! {
         }
         let (mut spine, mut model) = (Spine::new(memory.clone()), Model::new());
         for changes in &epochs {
-            spine.insert(build(changes)).unwrap();
+            spine.insert(build(changes), None).unwrap();
             for &(k, row, weight) in changes {
                 *model.entry((key(k), vec![row])).or_default() += weight;
             }
@@ -136,7 +136,7 @@ fn merges_keep_up() {
             builder.push(b"row", 1);
         }
         rows += count;
-        spine.insert(builder.finish().unwrap()).unwrap();
+        spine.insert(builder.finish().unwrap(), None).unwrap();
         assert!(spine.runs().count() <= 28, "{} runs after epoch {epoch}", spine.runs().count());
     }
     assert_eq!(spine.len() as u64, rows);

@@ -1,6 +1,7 @@
 //! Every view is compared with the batch engine, after every epoch, with one worker and with two.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod cases;
 mod documented;
 mod failing;

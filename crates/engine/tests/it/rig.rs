@@ -114,7 +114,11 @@ pub(crate) fn tables(setting: Setting) -> Vec<TableDef> {
         name: name.to_owned(),
         schema: rows(&[]).schema(),
         primary_key: setting.keyed.then(|| vec![0]),
-        event_time: setting.event_time.then_some(EventTime { column: 4, lateness_us: 60_000_000 }),
+        event_time: setting.event_time.then_some(EventTime {
+            column: 4,
+            lateness_us: 60_000_000,
+            idle_us: None,
+        }),
         deletes: setting.deletions,
     };
     vec![table("t"), table("u")]

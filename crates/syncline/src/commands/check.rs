@@ -1,12 +1,13 @@
 //! `check` and `plan`: a pipeline as it would be, without running it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
 use syncline_change::types;
-use syncline_engine::{Graph, NodeKind, ViewInfo};
-use syncline_pipeline::prepare::{Prepared, alert_of};
+use syncline_engine::{Graph, GraphNode, NodeKind, TEXT_BYTES, ViewInfo};
+use syncline_pipeline::prepare::{Prepared, alert_of, is_bounded};
 
 use super::{Failure, prepare};
 use crate::cli::PlanFormat;
@@ -44,6 +45,7 @@ pub(super) fn check(path: Option<&Path>) -> Result<ExitCode, Failure> {
         let reason = node.recompute.as_deref().unwrap_or_default();
         say(format_args!("note: {} is recomputed at every change: {reason}", node.detail));
     }
+    warnings(&prepared, &circuit.graph()).iter().for_each(say);
     if let Some(found) = &prepared.found_lock {
         for line in found.diff(&prepared.lock) {
             say(format_args!("note: the next run changes the lock: {line}"));
@@ -51,6 +53,69 @@ pub(super) fn check(path: Option<&Path>) -> Result<ExitCode, Failure> {
     }
     say(format_args!("{} is right", prepared.pipeline.file_name()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each operator whose state grows as long as the pipeline runs, under the first view that
+/// it is for.
+fn warnings(prepared: &Prepared, graph: &Graph) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (number, view) in graph.nodes.iter().enumerate() {
+        if view.kind != NodeKind::View {
+            continue;
+        }
+        let name = view.name.as_deref().unwrap_or_default();
+        let name = match alert_of(name) {
+            Some(alert) => format!("alert {alert}"),
+            None => format!("view {name}"),
+        };
+        let mut open = vec![number];
+        while let Some(node) = open.pop() {
+            if !seen.insert(node) {
+                continue;
+            }
+            lines.extend(warning(prepared, &name, &graph.nodes[node]));
+            open.extend(graph.edges.iter().filter(|(_, to)| *to == node).map(|(from, _)| from));
+        }
+    }
+    lines
+}
+
+/// What to say of an operator's state, if it grows with sources that do not end.
+fn warning(prepared: &Prepared, view: &str, node: &GraphNode) -> Option<String> {
+    let state = node.state.as_ref().filter(|state| !state.bounded)?;
+    let sources = &prepared.pipeline.spec.sources;
+    let endless = |name: &&String| sources.get(*name).is_some_and(|source| !is_bounded(source));
+    let endless: Vec<&str> = state.tables.iter().filter(endless).map(String::as_str).collect();
+    // That a table with a key keeps a row of each is what its key is for.
+    if endless.is_empty() || node.kind == NodeKind::Source && !state.with_every_row {
+        return None;
+    }
+    let (what, names) = (&node.label, endless.join(", "));
+    if !state.with_every_row {
+        return Some(format!(
+            "note: {view}: {what} keeps {}: it grows with different groups of {names}",
+            state.by
+        ));
+    }
+    let mut line = format!(
+        "warning: {view}: {what} keeps {}: about {} MB for every million rows of {names}, with \
+         {TEXT_BYTES} bytes for a text",
+        state.by,
+        state.row_bytes.max(1),
+    );
+    let is_untimed = |name: &&str| {
+        prepared.tables.iter().any(|table| table.name == **name && table.event_time.is_none())
+    };
+    let untimed: Vec<&str> = endless.iter().copied().filter(|name| is_untimed(name)).collect();
+    line.push_str(&match untimed.as_slice() {
+        [] => "; group or join by windows of event time, or filter by now()".to_owned(),
+        some => format!(
+            "; give {} event_time and group or join by its windows, or filter by now()",
+            some.join(", ")
+        ),
+    });
+    Some(line)
 }
 
 /// How a column's values can be had again: from the rows alone, or with what is recorded.
@@ -94,6 +159,11 @@ fn as_json(graph: &Graph, views: &[ViewInfo], changes: &[String]) -> serde_json:
             "name": node.name,
             "recompute": node.recompute,
             "append_only": node.append_only,
+            "state": node.state.as_ref().map(|state| json!({
+                "bounded": state.bounded,
+                "by": state.by,
+                "grows_with": state.tables,
+            })),
         })
     });
     let edges = graph

@@ -14,8 +14,10 @@ use syncline_change::Result;
 use super::super::detail::{list, one, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
+use crate::circuit::bounds;
+use crate::circuit::node::{Growth, Keeps};
 use crate::functions::in_order;
-use crate::operators::{Aggregate, AggregateCall, Function, Union};
+use crate::operators::{Aggregate, AggregateCall, Function};
 
 impl Compiler {
     pub(super) fn aggregate(
@@ -52,10 +54,23 @@ impl Compiler {
         let key = (0..keys.len()).collect();
         let name = format!("{label} ({detail})");
         let append_only = self.nodes[input].append_only;
+        let known = &self.nodes[input].known;
+        let typed = keys.iter().zip(schema.fields());
+        let typed: Vec<_> = typed.map(|(key, of)| (key.clone(), of.data_type().clone())).collect();
+        let term = bounds::term(&typed, known);
+        let known = bounds::mapped(Some(&keys), known);
+        let is_one = keys.is_empty();
         let work = Aggregate::new(name, keys, calls, append_only, schema.clone())?;
         let node = self.operator(label, detail, Box::new(work), vec![input], schema);
-        self.nodes[node].key = Some(key);
-        self.nodes[node].consolidated = true;
+        let made = &mut self.nodes[node];
+        made.key = Some(key);
+        made.consolidated = true;
+        made.known = known;
+        made.keeps = if is_one { Keeps::OneRow } else { Keeps::Groups };
+        made.growth = made.growth.min(if is_one { Growth::Nothing } else { Growth::Groups });
+        if let Some(term) = term {
+            made.let_go(vec![term])?;
+        }
         Ok(Ok(node))
     }
 
@@ -145,7 +160,14 @@ impl Compiler {
         let reason = format!("{} is computed anew for each group that changes", one(call));
         let (input, keys) = (&aggregate.input, &aggregate.group_expr);
         let node = self.regroup(plan, input, keys, &computed, reason)?;
-        self.nodes[node].key = Some((0..keys.len()).collect());
+        let below = self.nodes[node].inputs[0];
+        let physical = keys.iter().map(|key| self.physical(key, input.schema()));
+        let physical = physical.collect::<Result<Vec<_>>>()?;
+        let known = bounds::mapped(Some(&physical), &self.nodes[below].known);
+        let made = &mut self.nodes[node];
+        made.key = Some((0..keys.len()).collect());
+        made.known = known;
+        made.growth = made.growth.min(Growth::Groups);
         Ok(Ok(node))
     }
 
@@ -181,8 +203,7 @@ impl Compiler {
             inputs.push(self.add_map(input, None, Some(columns), schema.clone(), detail)?);
             seen.push(missing);
         }
-        let work = Box::new(Union { schema: schema.clone() });
-        let node = self.operator("union all", String::new(), work, inputs, schema);
+        let node = self.union(inputs, schema);
         self.nodes[node].key = Some((0..=all.len()).collect());
         Ok(Ok(node))
     }

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Join as JoinPlan, LogicalPlan};
+use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
 use super::super::detail::one;
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
+use crate::circuit::bounds::{Known, Sides};
+use crate::circuit::node::Keeps;
 use crate::operators::{Arrangement, Condition, Join, JoinKind, JoinSpec, Which};
+use crate::state::Term;
 
 impl Compiler {
     pub(super) fn join(
@@ -41,14 +46,13 @@ impl Compiler {
         };
         let kind = join_kind(join);
         let nulls_match = join.null_equality == NullEquality::NullEqualsNull;
+        let below = [self.compile(&join.left)?, self.compile(&join.right)?];
+        let (term, known) = self.known_of_join(kind, below, [&left_keys, &right_keys]);
         let mut inputs = Vec::with_capacity(2);
-        for (side, (input, keys)) in
-            [(&join.left, left_keys), (&join.right, right_keys)].into_iter().enumerate()
-        {
+        for (side, keys) in [left_keys, right_keys].into_iter().enumerate() {
             let keeps_null_keys = nulls_match || kind.shows_unmatched(side);
             let by = Arrangement { keeps_null_keys, ordered: false, ..Arrangement::by(keys) };
-            let input = self.compile(input)?;
-            inputs.push(self.arrange(input, by)?);
+            inputs.push(self.arrange(below[side], by)?);
         }
         let detail = join_detail(join);
         let label = join_label(join);
@@ -61,6 +65,8 @@ impl Compiler {
         };
         let is_inner = kind == JoinKind::Pairs { kept: [false, false] };
         let append_only = is_inner && inputs.iter().all(|&input| self.nodes[input].append_only);
+        let counts_matches =
+            condition.is_some() && kind != JoinKind::Pairs { kept: [false, false] };
         let spec = JoinSpec {
             name: format!("{label} ({detail})"),
             view: self.view.clone(),
@@ -71,9 +77,43 @@ impl Compiler {
         };
         let node =
             self.operator(label, detail, Box::new(Join::new(spec, &self.memory)), inputs, schema);
-        self.nodes[node].key = key;
-        self.nodes[node].append_only = append_only;
+        let made = &mut self.nodes[node];
+        made.key = key;
+        made.append_only = append_only;
+        made.known = known;
+        made.claims = vec![term.clone(), term.clone()];
+        if counts_matches {
+            made.keeps = Keeps::Matches;
+        }
+        if let Some(term) = term {
+            made.let_go(vec![term])?;
+        }
         Ok(Ok(node))
+    }
+
+    /// By which key rows of both sides of a join can be let go, and what is known of its columns.
+    fn known_of_join(
+        &self,
+        kind: JoinKind,
+        inputs: [usize; 2],
+        keys: [&[(Arc<dyn PhysicalExpr>, DataType)]; 2],
+    ) -> (Option<Term>, Vec<Known>) {
+        if matches!(kind, JoinKind::Rows { which: Which::NotIn, .. }) {
+            // It looks at all rows of its other side again.
+            return (None, vec![]);
+        }
+        let width = |input: usize| self.nodes[input].schema.fields().len();
+        let known = inputs.map(|input| {
+            let mut known = self.nodes[input].known.clone();
+            known.resize(width(input), Known::Nothing);
+            known
+        });
+        let sides = Sides { keys, known: [&known[0], &known[1]] };
+        let known = match kind {
+            JoinKind::Pairs { .. } => [sides.output(0), sides.output(1)].concat(),
+            JoinKind::Rows { of, .. } => sides.output(of),
+        };
+        (sides.term(), known)
     }
 
     /// A row of a join is known by the keys of both its parts.

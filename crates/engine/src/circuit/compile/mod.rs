@@ -24,8 +24,9 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
+use super::bounds;
 use super::detail::{list, one};
-use super::node::{Node, NodeKind, Work};
+use super::node::{Growth, Keeps, Node, NodeKind, Work};
 use crate::batch::{Runner, failed};
 use crate::functions::now;
 use crate::operators::{Arrange, Arrangement, Map, Union};
@@ -166,9 +167,7 @@ impl Compiler {
             LogicalPlan::Union(union) => {
                 let inputs =
                     union.inputs.iter().map(|input| self.compile(input)).collect::<Result<_>>()?;
-                let schema = arrow_schema(plan);
-                let work = Box::new(Union { schema: schema.clone() });
-                Ok(Ok(self.operator("union all", String::new(), work, inputs, schema)))
+                Ok(Ok(self.union(inputs, arrow_schema(plan))))
             }
             // Without a limit an order changes nothing about which rows there are.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.compile(&sort.input).map(Ok),
@@ -181,6 +180,15 @@ impl Compiler {
             },
             other => Ok(Err(format!("{} has no incremental form yet", what(other)))),
         }
+    }
+
+    fn union(&mut self, inputs: Vec<usize>, schema: SchemaRef) -> usize {
+        let known: Vec<_> = inputs.iter().map(|&input| &*self.nodes[input].known).collect();
+        let known = bounds::united(&known);
+        let work = Box::new(Union { schema: schema.clone() });
+        let node = self.operator("union all", String::new(), work, inputs, schema);
+        self.nodes[node].known = known;
+        node
     }
 
     /// Whether expressions of this very node are computed from its input's rows alone.
@@ -335,11 +343,13 @@ impl Compiler {
             kept.collect::<BTreeSet<_>>().len() == self.nodes[input].schema.fields().len()
         });
         let consolidated = keeps_all && self.nodes[input].consolidated;
+        let known = bounds::mapped(columns.as_deref(), &self.nodes[input].known);
         let work = Map { view: self.view.clone(), predicate, columns, schema: schema.clone() };
         let node = self.operator(label, detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = key;
         self.nodes[node].append_only = append_only;
         self.nodes[node].consolidated = consolidated;
+        self.nodes[node].known = known;
         if let Some(selection) = selection {
             self.selections.insert(node, (input, selection));
         }
@@ -399,6 +409,8 @@ impl Compiler {
         let node = self.operator("arrange", detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = self.nodes[input].key.clone();
         self.nodes[node].append_only = self.nodes[input].append_only;
+        self.nodes[node].known = self.nodes[input].known.clone();
+        self.nodes[node].keeps = Keeps::Rows;
         self.arrangements.push((input, by, node));
         Ok(node)
     }
@@ -413,6 +425,8 @@ impl Compiler {
     ) -> usize {
         let tables: BTreeSet<usize> =
             inputs.iter().flat_map(|&input| self.nodes[input].tables.iter().copied()).collect();
+        let growth = inputs.iter().map(|&input| self.nodes[input].growth).max();
+        let growth = growth.unwrap_or(Growth::Nothing);
         let append_only = label == "union all" && inputs.iter().all(|&i| self.nodes[i].append_only);
         self.add(Node {
             kind: NodeKind::Operator,
@@ -427,6 +441,11 @@ impl Compiler {
             append_only,
             consolidated: false,
             tables,
+            known: vec![],
+            claims: vec![],
+            keeps: Keeps::Nothing,
+            growth,
+            released_by: BTreeSet::new(),
             stats: Default::default(),
         })
     }

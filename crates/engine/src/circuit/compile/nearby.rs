@@ -13,6 +13,7 @@ use syncline_change::row::RowCodec;
 use super::super::detail::plain;
 use super::{Compiler, arrow_schema};
 use crate::batch::{empty_table, failed};
+use crate::circuit::bounds;
 use crate::operators::{Arrangement, Nearby, Reach};
 
 /// A function that reaches farther than this over rows is taken to reach over all of them.
@@ -64,10 +65,14 @@ impl Compiler {
         };
         let input = self.compile(&window.input)?;
         let key = self.nodes[input].key.clone();
+        let claim = bounds::term(&by.keys, &self.nodes[input].known);
+        let known = bounds::grouped(&by.keys, &self.nodes[input].known);
         let input = self.arrange(input, by)?;
         let node = self.operator("window", detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = key;
         self.nodes[node].consolidated = true;
+        self.nodes[node].claims = vec![claim];
+        self.nodes[node].known = known;
         Ok(Some(node))
     }
 }

@@ -15,6 +15,8 @@ use syncline_change::Result;
 use super::super::detail::{list, plain};
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
+use crate::circuit::bounds::{self, Known};
+use crate::circuit::node::{Growth, Keeps};
 use crate::functions::session::{Bound, gap_in};
 use crate::operators::{
     Arrangement, Numbering, Operator, ROWS_MAX, Session, SortTerm, Top, TopAppended,
@@ -78,6 +80,13 @@ impl Compiler {
         numbered: Option<(Numbering, SchemaRef)>,
     ) -> Result<usize> {
         let key = self.nodes[input].key.clone();
+        let claim = bounds::term(&by.keys, &self.nodes[input].known);
+        let known = bounds::grouped(&by.keys, &self.nodes[input].known);
+        let growth = match (fetch, by.keys.is_empty()) {
+            (usize::MAX, _) => Growth::Rows,
+            (_, true) => Growth::Nothing,
+            (_, false) => Growth::Groups,
+        };
         let input_schema = self.nodes[input].schema.clone();
         let (numbers, schema) = match numbered {
             Some((numbering, schema)) => (Some(numbering), schema),
@@ -86,8 +95,8 @@ impl Compiler {
         // Of rows that tie there may be any number.
         let is_small = fetch.saturating_add(skip) <= ROWS_MAX
             && matches!(numbers, None | Some(Numbering::Rows));
-        let (input, work): (usize, Box<dyn Operator>) = if is_small && self.nodes[input].append_only
-        {
+        let keeps_first = is_small && self.nodes[input].append_only;
+        let (input, work): (usize, Box<dyn Operator>) = if keeps_first {
             let (view, schemas) = (self.view.clone(), (input_schema, schema.clone()));
             let work = TopAppended::new(view, by, (skip, fetch), numbers.is_some(), schemas)?;
             (input, Box::new(work))
@@ -97,8 +106,19 @@ impl Compiler {
             (self.arrange(input, by)?, Box::new(work))
         };
         let node = self.operator(label, detail, work, vec![input], schema);
-        self.nodes[node].key = key;
-        self.nodes[node].consolidated = true;
+        let made = &mut self.nodes[node];
+        made.key = key;
+        made.consolidated = true;
+        made.known = known;
+        made.growth = made.growth.min(growth);
+        match claim {
+            claim if !keeps_first => made.claims = vec![claim],
+            Some(term) => made.let_go(vec![term])?,
+            None => {}
+        }
+        if keeps_first {
+            made.keeps = Keeps::First(fetch.saturating_add(skip));
+        }
         Ok(node)
     }
 
@@ -194,6 +214,16 @@ impl Compiler {
         let keys = self.keys(&params.partition_by, input_schema)?;
         let input = self.compile(&window.input)?;
         let key = self.nodes[input].key.clone();
+        let claim = bounds::term(&keys, &self.nodes[input].known);
+        let mut known = bounds::grouped(&keys, &self.nodes[input].known);
+        // A row is felt in sessions that it is in or that end after it, so later ones end after all
+        // that is passed.
+        known.resize(self.nodes[input].schema.fields().len(), Known::Nothing);
+        let end = bounds::of_expr(&term.expr, &self.nodes[input].known);
+        known.extend(shows.iter().map(|bound| match bound {
+            Bound::Start => Known::Nothing,
+            Bound::End => end.clone(),
+        }));
         let input = self.arrange(input, Arrangement { order, ..Arrangement::by(keys) })?;
         let by = match params.partition_by.as_slice() {
             [] => String::new(),
@@ -204,6 +234,8 @@ impl Compiler {
         let work = Session { gap, shows, time_type, schema: schema.clone(), name };
         let node = self.operator("session", detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = key;
+        self.nodes[node].claims = vec![claim];
+        self.nodes[node].known = known;
         Ok(Some(node))
     }
 

@@ -12,6 +12,8 @@ use syncline_change::Result;
 use super::super::detail::plain;
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::{empty_table, failed};
+use crate::circuit::bounds;
+use crate::circuit::node::Keeps;
 use crate::operators::{Arrangement, Each, Recompute, Regroup};
 
 impl Compiler {
@@ -73,6 +75,7 @@ impl Compiler {
         let detail = plain(&plan.display().to_string());
         let node = self.operator("recompute", detail, Box::new(work), inputs, schema);
         self.nodes[node].recompute = Some(reason);
+        self.nodes[node].keeps = Keeps::Content;
         Ok(node)
     }
 
@@ -117,6 +120,8 @@ impl Compiler {
             ..Arrangement::by(self.keys(keys, input.schema())?)
         };
         let input = self.compile(input)?;
+        let claim = bounds::term(&by.keys, &self.nodes[input].known);
+        let known = bounds::grouped(&by.keys, &self.nodes[input].known);
         let input = self.arrange(input, by)?;
         let schema = arrow_schema(plan);
         let detail = plain(&plan.display().to_string());
@@ -124,6 +129,8 @@ impl Compiler {
         let work = Regroup::new(name, self.runner.clone(), replaced, table, schema.clone())?;
         let node = self.operator("regroup", detail, Box::new(work), vec![input], schema);
         self.nodes[node].recompute = Some(reason);
+        self.nodes[node].claims = vec![claim];
+        self.nodes[node].known = known;
         Ok(node)
     }
 }

@@ -13,7 +13,7 @@ use syncline_change::Result;
 
 use super::{Compiler, Reason, arrow_schema, scalars};
 use crate::batch::{Runner, failed};
-use crate::circuit::node::{Node, NodeKind, Work};
+use crate::circuit::node::{Growth, Keeps, Node, NodeKind, Work};
 use crate::operators::{Arrangement, Origin, Part, PartNode, Recursion, Union};
 use crate::state::Memory;
 
@@ -126,6 +126,7 @@ impl Compiler {
         let work = Recursion::new(name, make, query.is_distinct, outside, schemas)?;
         let node = self.operator("recursion", detail, Box::new(work), inputs, schema);
         self.nodes[node].consolidated = true;
+        self.nodes[node].keeps = Keeps::Iterations;
         Ok(Ok(node))
     }
 
@@ -173,6 +174,11 @@ impl Compiler {
             append_only: false,
             consolidated: false,
             tables: BTreeSet::new(),
+            known: vec![],
+            claims: vec![],
+            keeps: Keeps::Nothing,
+            growth: Growth::Rows,
+            released_by: BTreeSet::new(),
             stats: Default::default(),
         })
     }

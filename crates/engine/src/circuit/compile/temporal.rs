@@ -15,6 +15,7 @@ use syncline_change::Result;
 use super::super::detail::one;
 use super::Compiler;
 use crate::batch::failed;
+use crate::circuit::node::{Growth, Keeps};
 use crate::functions::now;
 use crate::operators::{SortTerm, Temporal, When};
 
@@ -70,6 +71,10 @@ impl Compiler {
             node = self.operator("temporal filter", detail, Box::new(work), vec![node], schema);
             self.nodes[node].key = key;
             self.nodes[node].append_only = append_only;
+            self.nodes[node].keeps = Keeps::Ahead;
+            if is_until {
+                self.nodes[node].growth = Growth::Nothing;
+            }
         }
         Ok(Some(node))
     }

@@ -5,6 +5,7 @@ use datafusion::logical_expr::{LogicalPlan, Unnest as UnnestPlan};
 use syncline_change::Result;
 
 use super::{Compiler, Reason, arrow_schema};
+use crate::circuit::bounds::Known;
 use crate::operators::Unnest;
 
 impl Compiler {
@@ -26,6 +27,13 @@ impl Compiler {
         }
         let input = self.compile(&unnest.input)?;
         let schema = arrow_schema(plan);
+        let known = &self.nodes[input].known;
+        let known = unnest.dependency_indices.iter().map(|column| match known.get(*column) {
+            Some(Known::ListOf(longest)) if column == list => Known::AtMost(longest.clone()),
+            Some(known) if column != list => known.clone(),
+            _ => Known::Nothing,
+        });
+        let known = known.collect();
         let work = Unnest {
             list: *list,
             columns: unnest.dependency_indices.clone(),
@@ -35,6 +43,7 @@ impl Compiler {
         let detail = unnest.input.schema().field(*list).name().clone();
         let node = self.operator("unnest", detail, Box::new(work), vec![input], schema);
         self.nodes[node].append_only = self.nodes[input].append_only;
+        self.nodes[node].known = known;
         Ok(Ok(node))
     }
 }

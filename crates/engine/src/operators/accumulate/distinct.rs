@@ -2,8 +2,8 @@
 
 use arrow::array::{Array, ArrayRef};
 use arrow::row::Rows;
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use hashbrown::{HashSet, HashTable};
 use syncline_change::Result;
 use syncline_change::row::{self, RowCodec};
 
@@ -73,6 +73,19 @@ impl Distinct {
             weights[row] = weight;
         }
         Ok(weights)
+    }
+
+    /// Forgets the values of groups, whose numbers may be given to others.
+    pub(crate) fn forget(&mut self, groups: &HashSet<u64>) {
+        for part in &mut self.parts {
+            part.small.retain(|(group, ..)| !groups.contains(group));
+            let bytes = &mut part.large_bytes;
+            part.large.retain(|(group, value, _)| {
+                let stays = !groups.contains(group);
+                *bytes -= if stays { 0 } else { value.len() };
+                stays
+            });
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -7,7 +7,7 @@ use syncline_change::Result;
 use super::super::negative;
 use super::pairs::Contribution;
 use super::{Entry, View};
-use crate::state::{Group, Memory, RunBuilder, Spine};
+use crate::state::{Cut, Group, Memory, RunBuilder, Spine};
 
 /// Of the rows of one side and partition that have matches, how many; by key, and once for equal
 /// rows.
@@ -28,6 +28,10 @@ impl Counted {
         self.matches.bytes()
     }
 
+    pub(super) fn forget(&mut self, cut: &Cut) {
+        self.matches.forget(cut);
+    }
+
     /// Takes in how the matches of rows change, and returns the rows of `side` that come and go.
     ///
     /// # Errors
@@ -38,6 +42,7 @@ impl Counted {
         partition: usize,
         side: usize,
         mut touched: Vec<Contribution<'a>>,
+        cut: Option<&Cut>,
     ) -> Result<Vec<Entry<'a>>> {
         let own = view.sides[side];
         if let Some(delta) = own.delta(view.epoch, partition) {
@@ -70,7 +75,7 @@ impl Counted {
                 view.change_of_row((key, row), there, [before > 0, after > 0], &mut entries);
             }
         }
-        self.matches.insert(builder.finish()?)?;
+        self.matches.insert(builder.finish()?, cut)?;
         Ok(entries)
     }
 }

@@ -15,7 +15,7 @@ use super::super::map::without_failing;
 use super::super::partition::{PARTITIONS, Split};
 use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator, heap_bytes};
 use super::{Shown, batch, difference};
-use crate::state::{Encoded, KeyedCodec};
+use crate::state::{Cut, Encoded, KeyedCodec, Release, Sweep};
 
 /// Of more rows than this in a group, an ordered tree is better than a list.
 pub(crate) const ROWS_MAX: usize = 256;
@@ -30,6 +30,8 @@ pub(crate) struct TopAppended {
     /// Whether the row's number in its group, from 1, is the last column.
     numbered: bool,
     schema: SchemaRef,
+    /// Which groups no later row belongs to. What they showed stays shown.
+    sweep: Option<Sweep>,
     /// Whose rows these are, for reports.
     view: String,
 }
@@ -53,7 +55,16 @@ impl TopAppended {
     ) -> Result<Self> {
         let codec = by.codec(input)?;
         let parts = (0..PARTITIONS).map(|_| Part::default()).collect();
-        Ok(Self { by, codec, parts, skip, fetch, numbered, schema, view })
+        Ok(Self { by, codec, parts, skip, fetch, numbered, schema, sweep: None, view })
+    }
+
+    /// Forgets groups that no later row can belong to, if there may be many of them.
+    fn sweep(&mut self, epoch: &Epoch<'_>) {
+        let Some(sweep) = &mut self.sweep else { return };
+        let groups = self.parts.iter().map(|part| part.groups.len()).sum();
+        let Some(cut) = sweep.start(epoch.passed, groups) else { return };
+        self.parts.iter_mut().for_each(|part| part.forget(&cut));
+        sweep.finish(&cut, self.parts.iter().flat_map(|part| part.groups.keys()));
     }
 
     fn kept(&self) -> usize {
@@ -87,7 +98,12 @@ impl Operator for TopAppended {
             part.step(top, &changes, rows.iter().map(group))
         });
         self.parts = parts;
+        self.sweep(epoch);
         Batch::coalesce(&self.schema, done?.into_iter().flatten().collect(), OUTPUT_ROWS_MAX)
+    }
+
+    fn let_go(&mut self, release: Release) {
+        self.sweep = Some(Sweep::new(release));
     }
 
     fn state_rows(&self) -> usize {
@@ -138,6 +154,14 @@ impl Part {
             run.iter().for_each(|&i| self.insert(group, encoded.get(i), top.kept()));
         }
         self.output(top, &before)
+    }
+
+    fn forget(&mut self, cut: &Cut) {
+        for group in self.groups.past(|key| cut.is_past(key)) {
+            self.groups.remove(group);
+            let rows = std::mem::take(&mut self.rows[group as usize]);
+            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>();
+        }
     }
 
     fn insert(&mut self, group: u32, row: &[u8], kept: usize) {

@@ -1,0 +1,411 @@
+//! State that watermarks let go: views stay what the batch engine computes, and state stays small.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+use syncline_change::Batch;
+use syncline_engine::{
+    BatchEngine, Circuit, Content, Emit, EventTime, NodeKind, Options, TableDef, TableInput,
+    ViewDef,
+};
+
+use crate::random::Random;
+use crate::rig::{Row, rows, same_bits, show};
+
+const EPOCHS: u64 = 160;
+const EPOCH_ROWS: usize = 60;
+/// By how much event time moves on in an epoch.
+const STEP_US: i64 = 10_000_000;
+const LATENESS_US: i64 = 30_000_000;
+/// The batch engine is asked after every so many epochs, and at the end.
+const COMPARED: u64 = 8;
+
+/// What the tables `t` and `u` are.
+#[derive(Clone, Copy)]
+struct Tables {
+    event_time: bool,
+    keyed: bool,
+    /// How far `u` is behind `t`.
+    behind_us: i64,
+    idle_us: Option<i64>,
+}
+
+const TIMED: Tables = Tables { event_time: true, keyed: false, behind_us: 0, idle_us: None };
+const UNTIMED: Tables = Tables { event_time: false, ..TIMED };
+
+fn defs(tables: Tables) -> Vec<TableDef> {
+    let table = |name: &str| TableDef {
+        name: name.to_owned(),
+        schema: rows(&[]).schema(),
+        primary_key: tables.keyed.then(|| vec![0]),
+        event_time: tables.event_time.then_some(EventTime {
+            column: 4,
+            lateness_us: LATENESS_US,
+            idle_us: tables.idle_us,
+        }),
+        deletes: false,
+    };
+    vec![table("t"), table("u")]
+}
+
+/// Rows out of order, some of them late, a few without a time or a name.
+fn some_rows(random: &mut Random, epoch: u64, tables: Tables, table: usize) -> RecordBatch {
+    let now = epoch as i64 * STEP_US - if table == 1 { tables.behind_us } else { 0 };
+    let names = ["a", "b", "longer than eight"];
+    let made: Vec<Row> = (0..EPOCH_ROWS)
+        .map(|_| Row {
+            k: Some(random.between(0, 4)),
+            g: (random.chance(90)).then(|| (*random.pick(&names)).to_owned()),
+            v: Some(random.between(-40, 40) as f64 / 8.0),
+            n: Some(random.between(-5, 4)),
+            ts: now + random.between(-LATENESS_US - STEP_US, STEP_US),
+        })
+        .collect();
+    let times = made.iter().map(|row| random.chance(97).then_some(row.ts));
+    let times: TimestampMicrosecondArray = times.collect();
+    let batch = rows(&made);
+    let mut columns = batch.columns().to_vec();
+    columns[4] = Arc::new(times);
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+/// Rows that are kept after each epoch.
+fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
+    let view = |name: &str, sql: &str, emit| ViewDef { name: name.into(), sql: sql.into(), emit };
+    let mut views: Vec<ViewDef> =
+        helpers.iter().map(|(name, sql)| view(name, sql, Emit::Changes)).collect();
+    views.push(view("view", sql, emit));
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
+    let mut circuit = Circuit::new(defs(tables), &views, options)
+        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
+    let batch = BatchEngine::new(&defs(tables), &views, 0).unwrap();
+    let info = circuit.views().last().unwrap().clone();
+    let mut kept = Content::new(info.schema.clone(), info.order.clone()).unwrap();
+    let mut held: Vec<Content> =
+        (0..2).map(|_| Content::new(rows(&[]).schema(), vec![]).unwrap()).collect();
+    let mut random = Random::new(11);
+    let mut state = Vec::new();
+    for number in 1..=EPOCHS {
+        let finished = number == EPOCHS;
+        let input = (0..2).map(|table| {
+            let rows = some_rows(&mut random, number, tables, table);
+            TableInput { table, rows: Batch::inserts(rows), finished }
+        });
+        let output = circuit.step(number, number as i64, input.collect()).unwrap();
+        for (held, changes) in held.iter_mut().zip(&output.tables) {
+            changes.iter().for_each(|change| held.apply(change).unwrap());
+        }
+        for change in output.views.last().unwrap() {
+            kept.apply(change).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+        state.push(circuit.stats().iter().map(|node| node.state_rows).sum());
+        if number % COMPARED != 0 && !finished {
+            continue;
+        }
+        let contents = ["t", "u"].into_iter().zip(&held);
+        let contents: Vec<_> =
+            contents.map(|(name, held)| (name.to_owned(), held.batches().unwrap())).collect();
+        let watermark = info.tables.iter().map(|&t| circuit.watermark(t).unwrap_or(i64::MIN));
+        let watermark = watermark.min().unwrap_or(i64::MAX);
+        let expect = batch.compute(&contents, number as i64, |_| watermark).unwrap();
+        let (_, expect) = expect.into_iter().find(|(name, _)| name == "view").unwrap();
+        let (got, expect) = (kept.all().unwrap(), expect.all().unwrap());
+        assert!(
+            same_bits(&got, &expect),
+            "after epoch {number}\n{sql}\ngot\n{}\nexpected\n{}",
+            show(&got),
+            show(&expect),
+        );
+    }
+    state
+}
+
+/// With event time state stays below `most`, and without it grows far beyond.
+fn stays_below(most: u64, emit: Emit, sql: &str, helpers: &[(&str, &str)]) {
+    let timed = run(TIMED, emit, sql, helpers);
+    let largest = timed.iter().max().copied().unwrap();
+    assert!(largest <= most, "{sql}: {largest} rows are kept");
+    assert!(largest > 0, "{sql} keeps nothing");
+    let untimed = run(UNTIMED, Emit::Changes, sql, helpers);
+    let last = untimed.last().copied().unwrap();
+    assert!(last > 2 * most, "{sql}: {last} rows are kept without event time");
+}
+
+const HELPERS: [(&str, &str); 2] = [
+    (
+        "of_t",
+        "SELECT k, window_start, window_end, count(*) AS c, max(v) AS m \
+         FROM tumble(t, ts, INTERVAL '20 seconds') GROUP BY k, window_start, window_end",
+    ),
+    (
+        "of_u",
+        "SELECT window_end, k, sum(n) AS s \
+         FROM tumble(u, ts, INTERVAL '20 seconds') GROUP BY window_end, k",
+    ),
+];
+
+#[test]
+fn windows_of_aggregates() {
+    stays_below(
+        120,
+        Emit::Changes,
+        "SELECT k, window_start, count(*) AS c, sum(v) AS s, count(DISTINCT g) AS d, \
+         count(DISTINCT n) AS e, median(n) AS m, min(v) AS l \
+         FROM tumble(t, ts, INTERVAL '20 seconds') GROUP BY k, window_start",
+        &[],
+    );
+    stays_below(
+        90,
+        Emit::Changes,
+        "SELECT date_trunc('minute', ts) + INTERVAL '1 minute' AS e, g, k, avg(v) AS a \
+         FROM t GROUP BY date_trunc('minute', ts) + INTERVAL '1 minute', g, k",
+        &[],
+    );
+}
+
+#[test]
+fn windows_that_overlap() {
+    // Distinct values are kept as groups of their own.
+    for (call, most) in [("count(*)", 150), ("sum(v)", 150), ("count(DISTINCT n)", 500)] {
+        let sql = format!(
+            "SELECT g, window_start, window_end, {call} AS c \
+             FROM hop(t, ts, INTERVAL '10 seconds', INTERVAL '25 seconds') \
+             GROUP BY g, window_start, window_end"
+        );
+        stays_below(most, Emit::Changes, &sql, &[]);
+    }
+}
+
+#[test]
+fn joins_of_windows() {
+    let on = "ON a.window_end = b.window_end AND a.k = b.k";
+    for sql in [
+        format!("SELECT a.k, a.window_end, a.c, b.s FROM of_t a JOIN of_u b {on}"),
+        format!("SELECT a.k, b.k AS l, a.window_end, a.c, b.s FROM of_t a FULL JOIN of_u b {on}"),
+        format!(
+            "SELECT a.k, a.window_end, a.c, b.s FROM of_t a LEFT JOIN of_u b {on} AND b.s > a.c"
+        ),
+        "SELECT * FROM of_t a WHERE NOT EXISTS \
+         (SELECT 1 FROM of_u b WHERE b.window_end = a.window_end AND b.s > a.c)"
+            .to_owned(),
+    ] {
+        stays_below(600, Emit::Changes, &sql, &HELPERS);
+    }
+}
+
+#[test]
+fn first_rows_of_windows() {
+    let first = |from: &str, by: &str| {
+        format!(
+            "SELECT k, window_end, r FROM (SELECT *, row_number() OVER \
+             (PARTITION BY window_end ORDER BY {by}) AS r FROM {from}) WHERE r <= 2"
+        )
+    };
+    let windows = "tumble(t, ts, INTERVAL '20 seconds')";
+    stays_below(40, Emit::Changes, &first(windows, "v DESC"), &[]);
+    stays_below(300, Emit::Changes, &first("of_t", "c DESC, k"), &HELPERS);
+    // Computed anew by group.
+    let sums =
+        format!("SELECT k, window_end, sum(n) OVER (PARTITION BY window_end) AS s FROM {windows}");
+    stays_below(3_000, Emit::Changes, &sums, &[]);
+    let names = "SELECT window_end, string_agg(g, ',' ORDER BY g) AS s FROM of_g \
+                 GROUP BY window_end";
+    let of_g = "SELECT DISTINCT g, window_end FROM tumble(t, ts, INTERVAL '20 seconds')";
+    stays_below(100, Emit::Changes, names, &[("of_g", of_g)]);
+}
+
+#[test]
+fn distinct_times() {
+    stays_below(400, Emit::Changes, "SELECT DISTINCT g, date_trunc('second', ts) AS s FROM t", &[]);
+    stays_below(
+        120,
+        Emit::Changes,
+        "SELECT window_start, g FROM tumble(t, ts, '20s') UNION \
+         SELECT window_start, g FROM tumble(u, ts, '20s')",
+        &[],
+    );
+}
+
+#[test]
+fn sums_of_sessions() {
+    let sql = "SELECT k, window_start, window_end, count(*) AS c \
+               FROM session(t, ts, INTERVAL '2 seconds', k) GROUP BY k, window_start, window_end";
+    let state = run(TIMED, Emit::Changes, sql, &[]);
+    assert!(state.last().unwrap() < run(UNTIMED, Emit::Changes, sql, &[]).last().unwrap());
+}
+
+#[test]
+fn the_slower_of_two_tables_decides() {
+    let sql = "SELECT window_end, count(*) AS c FROM tumble(\"all\", ts, INTERVAL '20 seconds') \
+               GROUP BY window_end";
+    let all = [("all", "SELECT ts, k FROM t UNION ALL SELECT ts, k FROM u")];
+    let near = run(TIMED, Emit::Changes, sql, &all);
+    let far = Tables { behind_us: 400_000_000, ..TIMED };
+    let far = run(far, Emit::Changes, sql, &all);
+    let largest = |of: &[u64]| of.iter().max().copied().unwrap();
+    assert!(largest(&near) <= 20, "{near:?}");
+    assert!((20..90).contains(&largest(&far)), "{far:?}");
+}
+
+#[test]
+fn closed_windows_that_are_shown_once() {
+    let sql = "SELECT window_end, k, count(*) AS c FROM tumble(t, ts, INTERVAL '20 seconds') \
+               GROUP BY window_end, k";
+    let state = run(TIMED, Emit::Final, sql, &[]);
+    assert!(state.iter().max().copied().unwrap() <= 150, "{state:?}");
+}
+
+/// A row with a key replaces one with an old time, so nothing may go.
+#[test]
+fn rows_with_keys_are_not_let_go() {
+    let keyed = Tables { keyed: true, ..TIMED };
+    for sql in [
+        "SELECT k, window_end, count(*) AS c FROM tumble(t, ts, INTERVAL '20 seconds') \
+         GROUP BY k, window_end",
+        "SELECT t.k, t.ts, u.v FROM t JOIN u ON t.ts = u.ts",
+    ] {
+        run(keyed, Emit::Changes, sql, &[]);
+    }
+}
+
+/// What stands beside a time that has a floor is not safe to let go by it.
+#[test]
+fn times_of_old_rows_come_back() {
+    for sql in [
+        // The joined row brings the old row's time with it.
+        "SELECT date_trunc('minute', t.ts) AS m, count(*) AS c FROM t JOIN of_u b ON t.k = b.k \
+         AND b.s > 10 GROUP BY date_trunc('minute', t.ts)",
+        // What is pushed out of the first rows may be old.
+        "SELECT date_trunc('minute', ts) AS m, count(*) AS c FROM \
+         (SELECT ts FROM t ORDER BY v, ts LIMIT 50) GROUP BY date_trunc('minute', ts)",
+        "SELECT date_trunc('hour', w) AS h, count(*) AS c FROM (SELECT max(window_end) AS w FROM \
+         of_t GROUP BY k) GROUP BY date_trunc('hour', w)",
+        "SELECT k, a, count(*) AS c FROM (SELECT k, lag(ts) OVER (PARTITION BY k ORDER BY ts) AS a \
+         FROM of_few) GROUP BY k, a",
+    ] {
+        let few = ("of_few", "SELECT * FROM t WHERE n > 3 AND v > 4");
+        run(TIMED, Emit::Changes, sql, &[HELPERS[0], HELPERS[1], few]);
+    }
+}
+
+/// Of the operators of `sql` that keep something, what `plan` says.
+fn kept(tables: Tables, sql: &str) -> Vec<(String, bool)> {
+    let helpers = HELPERS.into_iter().chain([("view", sql)]);
+    let views: Vec<ViewDef> = helpers
+        .map(|(name, sql)| ViewDef { name: name.into(), sql: sql.into(), emit: Emit::Changes })
+        .collect();
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
+    let circuit = Circuit::new(defs(tables), &views, options)
+        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
+    let graph = circuit.graph();
+    let (mut open, mut kept) = (vec![graph.nodes.len() - 1], vec![]);
+    while let Some(number) = open.pop() {
+        let node = &graph.nodes[number];
+        kept.extend(node.state.as_ref().map(|state| (state.by.clone(), state.bounded)));
+        let is_above = |node: usize| graph.nodes[node].kind != NodeKind::View;
+        let inputs = graph.edges.iter().filter(|(_, to)| *to == number).map(|(from, _)| *from);
+        open.extend(inputs.filter(|&node| is_above(node)));
+    }
+    kept
+}
+
+#[test]
+fn plans_say_what_is_kept() {
+    let of_t = "one row a group of the last times, by the watermark of t";
+    let of_both = "rows of the last times, by the watermark of t, u";
+    let group = "one row a group";
+    for (sql, expect) in [
+        ("SELECT ts, count(*) AS c FROM t GROUP BY ts", vec![(of_t, true)]),
+        (
+            "SELECT k, date_bin('1m', ts + INTERVAL '1 month') AS b FROM t GROUP BY 1, 2",
+            vec![(of_t, true)],
+        ),
+        ("SELECT DISTINCT ts::DATE AS d FROM t WHERE v > 1", vec![(of_t, true)]),
+        (
+            "SELECT DISTINCT arrow_cast(ts, 'Timestamp(Second, Some(\"UTC\"))') AS d FROM t",
+            vec![(of_t, true)],
+        ),
+        (
+            "SELECT DISTINCT arrow_cast(ts, 'Timestamp(Second, Some(\"Europe/Berlin\"))') AS d FROM t",
+            vec![(group, false)],
+        ),
+        ("SELECT DISTINCT date_part('hour', ts) AS d FROM t", vec![(group, false)]),
+        (
+            "SELECT DISTINCT coalesce(ts, ts - INTERVAL '1 day') AS d, k FROM t",
+            vec![(group, false)],
+        ),
+        ("SELECT k, count(*) AS c FROM t GROUP BY k", vec![(group, false)]),
+        ("SELECT count(*) AS c FROM t", vec![("one row", true)]),
+        ("SELECT t.k, u.n FROM t JOIN u ON t.ts = u.ts", vec![(of_both, true); 2]),
+        (
+            "SELECT t.k, u.n FROM t JOIN u ON t.k = u.k",
+            vec![("every row of u", false), ("every row of t", false)],
+        ),
+        (
+            "SELECT t.k, a.s FROM t JOIN of_u a ON t.k = a.k",
+            vec![(group, false), ("every row of t", false)],
+        ),
+        ("SELECT k FROM t ORDER BY n LIMIT 3", vec![("the first 3 rows of each group", true)]),
+        (
+            "SELECT k FROM t WHERE ts > now() - INTERVAL '1 hour'",
+            vec![("rows that now() has yet to pass", true)],
+        ),
+    ] {
+        let expect: Vec<_> =
+            expect.iter().map(|(by, bounded)| ((*by).to_owned(), *bounded)).collect();
+        assert_eq!(kept(TIMED, sql), expect, "{sql}");
+    }
+    let keyed = Tables { keyed: true, ..TIMED };
+    let newest = ("the newest row of each key".to_owned(), false);
+    let sql = "SELECT ts, count(*) AS c FROM t GROUP BY ts";
+    assert_eq!(kept(keyed, sql), [(group.to_owned(), false), newest]);
+}
+
+/// A row of a table that becomes idle, is left out, and comes back.
+#[test]
+fn what_is_idle_is_not_waited_for() {
+    const SECOND: i64 = 1_000_000;
+    let tables = Tables { idle_us: Some(5 * SECOND), ..TIMED };
+    let view = ViewDef {
+        name: "view".into(),
+        sql: "SELECT window_end, count(*) AS c FROM tumble(\"all\", ts, INTERVAL '10 seconds') \
+              GROUP BY window_end"
+            .into(),
+        emit: Emit::Final,
+    };
+    let all = ViewDef {
+        name: "all".into(),
+        sql: "SELECT ts FROM t UNION ALL SELECT ts FROM u".into(),
+        emit: Emit::Changes,
+    };
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
+    let mut circuit = Circuit::new(defs(tables), &[all, view], options).unwrap();
+    let mut number = 0;
+    let mut step = |circuit: &mut Circuit, now: i64, input: &[(usize, i64)]| {
+        number += 1;
+        let input = input.iter().map(|&(table, at)| {
+            let row = Row { k: None, g: None, v: None, n: None, ts: at * SECOND };
+            TableInput { table, rows: Batch::inserts(rows(&[row])), finished: false }
+        });
+        let output = circuit.step(number, now * SECOND, input.collect()).unwrap();
+        let shown: usize = output.views[1].iter().map(Batch::num_rows).sum();
+        (shown, output.rejected.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+    };
+    assert_eq!(step(&mut circuit, 100, &[]), (0, vec![]));
+    assert_eq!(circuit.due_at(), None, "nothing waits yet");
+    assert_eq!(step(&mut circuit, 102, &[(0, 5), (1, 5)]), (0, vec![]));
+    assert_eq!(step(&mut circuit, 104, &[(0, 50)]), (0, vec![]));
+    assert_eq!(circuit.due_at(), Some(107 * SECOND));
+    // The watermark of `t` is 20 now, and that of `u` still at -25.
+    assert_eq!(step(&mut circuit, 106, &[(0, 51)]), (0, vec![]));
+    assert_eq!(step(&mut circuit, 107, &[]), (1, vec![]));
+    assert_eq!(circuit.due_at(), Some(111 * SECOND), "`t` is next");
+    // The row is not late in `u`, but its window has been shown: one row would go and one come.
+    assert_eq!(step(&mut circuit, 108, &[(1, 6)]), (0, vec!["view".to_owned(); 2]));
+    // Now `u` is waited for again.
+    assert_eq!(step(&mut circuit, 109, &[(0, 90)]), (0, vec![]));
+    assert_eq!(step(&mut circuit, 110, &[(1, 90)]), (1, vec![]));
+    // Where both are idle, nothing is shown that no watermark has passed.
+    assert_eq!(step(&mut circuit, 200, &[]), (0, vec![]));
+    assert_eq!(circuit.due_at(), None);
+}
