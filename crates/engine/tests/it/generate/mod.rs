@@ -100,27 +100,27 @@ fn check_many(theme: Theme, large: bool, default: u64) {
 
 #[test]
 fn rows() {
-    check_many(Theme::Rows, false, 500);
+    check_many(Theme::Rows, false, 300);
 }
 
 #[test]
 fn joins() {
-    check_many(Theme::Joins, false, 500);
+    check_many(Theme::Joins, false, 300);
 }
 
 #[test]
 fn groups() {
-    check_many(Theme::Groups, false, 500);
+    check_many(Theme::Groups, false, 300);
 }
 
 #[test]
 fn orders() {
-    check_many(Theme::Orders, false, 500);
+    check_many(Theme::Orders, false, 300);
 }
 
 #[test]
 fn anything() {
-    check_many(Theme::Anything, false, 500);
+    check_many(Theme::Anything, false, 300);
 }
 
 /// Epochs with so many rows that workers share them.
