@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{concat, concat_batches, filter_record_batch, take, take_record_batch};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+};
+use arrow::compute::{concat, concat_batches, filter_record_batch, take};
 use arrow::datatypes::SchemaRef;
 
 use crate::Result;
@@ -100,7 +102,11 @@ impl Batch {
 
     /// The rows at `indices`, in that order.
     pub fn take(&self, indices: &UInt32Array) -> Result<Self> {
-        let rows = take_record_batch(&self.rows, indices)?;
+        // Rows without columns are no more than their number, which Arrow's own `take` forgets.
+        let columns = self.rows.columns().iter().map(|column| take(column, indices, None));
+        let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+        let (schema, columns) = (self.rows.schema(), columns.collect::<Result<_, _>>()?);
+        let rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
         match &self.weights {
             None => Ok(Self::inserts(rows)),
             Some(weights) => {

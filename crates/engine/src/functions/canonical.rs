@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -71,6 +72,15 @@ impl ScalarUDFImpl for Canonical {
 
     fn is_strict(&self) -> bool {
         true
+    }
+
+    /// Those of the value. What DataFusion takes to be without bounds has no type, and its planner
+    /// gives up over the negative of such.
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> Result<Interval> {
+        match inputs {
+            [of] if of.data_type().is_floating() => Ok((*of).clone()),
+            _ => Interval::make_unbounded(&DataType::Float64),
+        }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -12,8 +12,6 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Result, exec_err};
 use datafusion::functions::all_default_functions;
-use datafusion::logical_expr::interval_arithmetic::Interval;
-use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
@@ -50,6 +48,7 @@ enum Function {
     Power,
     Sin,
     Sinh,
+    Sqrt,
     Tan,
     Tanh,
 }
@@ -76,6 +75,7 @@ impl Function {
             "power" => Self::Power,
             "sin" => Self::Sin,
             "sinh" => Self::Sinh,
+            "sqrt" => Self::Sqrt,
             "tan" => Self::Tan,
             "tanh" => Self::Tanh,
             _ => return None,
@@ -101,6 +101,7 @@ impl Function {
             Self::Log2 => libm::log2,
             Self::Sin => libm::sin,
             Self::Sinh => libm::sinh,
+            Self::Sqrt => libm::sqrt,
             Self::Tan => libm::tan,
             Self::Tanh => libm::tanh,
             Self::Atan2 | Self::Power => return None,
@@ -137,7 +138,8 @@ fn power(base: f64, exponent: f64) -> Result<f64, ArrowError> {
     Ok(libm::pow(base, exponent))
 }
 
-/// One of DataFusion's functions, computed by a library of our own.
+/// One of DataFusion's functions, computed by a library of our own. What DataFusion knows of its order
+/// and its bounds is left out: its planner gives up where an argument may be outside of the domain.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Pinned {
     function: Function,
@@ -149,6 +151,9 @@ impl Pinned {
         let arguments = arguments.iter().map(|of| cast(of, &DataType::Float64));
         let arguments = arguments.collect::<Result<Vec<ArrayRef>, _>>()?;
         let column = |i: usize| arguments[i].as_primitive::<Float64Type>();
+        if self.function == Function::Sqrt && column(0).iter().flatten().any(|x| x < 0.0) {
+            return exec_err!("cannot take square root of a negative number");
+        }
         Ok(match (arguments.len(), self.function.of_one(), self.function.of_two()) {
             (1, Some(function), _) => unary(column(0), |x| canonical(function(x))),
             (2, _, Some(function)) => {
@@ -178,14 +183,6 @@ impl ScalarUDFImpl for Pinned {
 
     fn is_strict(&self) -> bool {
         self.plain.inner().is_strict()
-    }
-
-    fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
-        self.plain.output_ordering(inputs)
-    }
-
-    fn evaluate_bounds(&self, inputs: &[&Interval]) -> Result<Interval> {
-        self.plain.evaluate_bounds(inputs)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -55,7 +55,7 @@ mod tests {
         make_date make_time map map_entries map_extract map_keys map_values md5 named_struct nanvl
         nullif nvl nvl2 octet_length overlay pi radians range regexp_count regexp_instr regexp_like
         regexp_match regexp_replace repeat replace reverse right round row rpad rtrim sha224 sha256
-        sha384 sha512 signum split_part sqrt starts_with string_to_array strpos struct substr
+        sha384 sha512 signum split_part starts_with string_to_array strpos struct substr
         substr_index to_char to_date to_hex to_local_time to_time to_timestamp to_timestamp_micros
         to_timestamp_millis to_timestamp_nanos to_timestamp_seconds to_unixtime translate trunc
         try_cast_to_type union_extract union_tag upper with_metadata";

@@ -84,8 +84,8 @@ impl Consolidate {
         if indices.is_empty() {
             return Ok(vec![]);
         }
-        let rows = arrow::compute::take_record_batch(batch.rows(), &UInt32Array::from(indices))?;
-        Ok(vec![Batch::new(rows, Int64Array::from(weights))?])
+        let rows = batch.take(&UInt32Array::from(indices))?;
+        Ok(vec![Batch::new(rows.rows().clone(), Int64Array::from(weights))?])
     }
 }
 

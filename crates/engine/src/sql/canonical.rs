@@ -143,7 +143,13 @@ fn may_make_others(part: &Expr, schema: &DFSchema) -> bool {
     };
     // Numbers without a point have neither; a text may be `NaN`, and a small DOUBLE becomes a -0.
     let from = inner.get_type(schema);
-    !from.is_ok_and(|from| from.is_integer() || from.is_decimal() || from == DataType::Float32)
+    let keeps = |from: DataType| {
+        from.is_integer()
+            || from.is_decimal()
+            || from == DataType::Float32
+            || from == DataType::Float64 && part.get_type(schema).is_ok_and(|to| to == from)
+    };
+    !from.is_ok_and(keeps)
 }
 
 /// The node with a projection above it that makes the means canonical that it takes.

@@ -158,7 +158,12 @@ fn order_windows(expr: Expr, ties: &[SortExpr]) -> Result<Transformed<Expr>> {
         let name = window.fun.name();
         let is_by_rows = window.params.window_frame.units == WindowFrameUnits::Rows;
         if ORDERED_WINDOW_FUNCTIONS.contains(&name) || is_by_rows {
+            // From DataFusion's own no row can be taken when a frame moves on.
+            let cannot_move = name == "string_agg";
             break_ties(&mut window.params.order_by, ties.to_vec());
+            if cannot_move {
+                order_peers(&mut window, ties);
+            }
         } else if !ORDERED_AGGREGATES.contains(&name) || !order_peers(&mut window, ties) {
             return Ok(Transformed::no(Expr::WindowFunction(window)));
         }

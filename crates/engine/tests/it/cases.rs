@@ -136,6 +136,7 @@ cases! {
     scalar_subquery_in_order: "SELECT k, n FROM t ORDER BY abs(k - (SELECT max(k) FROM u)), n LIMIT 3";
     scalar_subquery_in_window: "SELECT k, rank() OVER (ORDER BY k - (SELECT max(k) FROM u) DESC) AS r FROM t";
     scalar_subquery_in_case: "SELECT k, CASE WHEN k > 3 THEN (SELECT sum(n) FROM u) ELSE k END AS s FROM t";
+    scalar_subquery_over_rows_without_columns: "SELECT count(*) AS c FROM (SELECT 1 AS one FROM t WHERE k >= (SELECT max(k) FROM u WHERE n > 0))";
     scalar_subquery_alone: "SELECT (SELECT sum(k) FROM t) - (SELECT sum(k) FROM u) AS d";
     any_and_all: "SELECT k, n FROM t WHERE k > ANY (SELECT k FROM u WHERE k > 2) OR n < ALL (SELECT n FROM u)";
     except_all: "SELECT k, g FROM t EXCEPT ALL SELECT k, g FROM u";
@@ -172,6 +173,7 @@ cases! {
     window_ahead: "SELECT k, n, max(v) OVER (PARTITION BY g ORDER BY n DESC ROWS BETWEEN 1 FOLLOWING AND 3 FOLLOWING) AS m, count(*) OVER (PARTITION BY g ORDER BY n DESC ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) AS c FROM t";
     lag_of_all: "SELECT k, n, lag(n, 2, 0) OVER (ORDER BY k) AS a, lead(g) OVER (ORDER BY k) AS b, lag(v, -1) OVER (ORDER BY k) AS c FROM t";
     first_and_last_value: "SELECT k, first_value(n) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS a, nth_value(n, 2) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS b FROM t";
+    moving_texts: "SELECT k, string_agg(g, '+') OVER (PARTITION BY n ORDER BY k ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS s FROM t";
     difference_to_the_last: "SELECT g, ts, k - lag(k) OVER (PARTITION BY g ORDER BY ts) AS d FROM t";
     nan_of_expressions: "SELECT v / 0.0 - v / 0.0 AS x, -ln(n) AS y, v * -0.0 AS z, CAST(v * 0.0 AS FLOAT) AS f FROM t";
     grouped_by_nan: "SELECT v / 0.0 - v AS x, count(*) AS c, max(v * 0.0) AS m FROM t GROUP BY v / 0.0 - v";
