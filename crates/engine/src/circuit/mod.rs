@@ -309,11 +309,7 @@ fn step_node(
     let rows = |batches: &[Batch]| batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
     stats.rows_in += inputs.iter().map(|input| rows(input.batches)).sum::<u64>();
     stats.rows_out += rows(&output);
-    if stats.is_count_due() {
-        stats.state_rows = operator.state_rows() as u64;
-        stats.state_bytes = operator.state_bytes() as u64;
-        stats.counted_at = stats.rows_in;
-    }
+    stats.count_state(operator);
     Ok(output)
 }
 

@@ -114,14 +114,19 @@ pub struct NodeStats {
     pub state_rows: u64,
     /// Bytes of memory that these take, as of some time in the last few rows.
     pub state_bytes: u64,
-    /// How many rows had come when that was counted.
-    pub(super) counted_at: u64,
+    /// How many rows had come and gone when that was counted.
+    counted_at: u64,
 }
 
 impl NodeStats {
-    /// Whether so many rows have come since state was counted that it may be another by now. To count
-    /// may mean to go through all of it, which must not be done for a few.
-    pub(super) fn is_count_due(&self) -> bool {
-        self.rows_in - self.counted_at >= self.state_rows / 32
+    /// Counts the state of `operator` if so many rows have come and gone since the last time that it may
+    /// be another by now. To count may mean to go through all of it, which must not be done for a few.
+    pub(super) fn count_state(&mut self, operator: &dyn Operator) {
+        let rows = self.rows_in + self.rows_out;
+        if rows - self.counted_at >= self.state_rows / 32 {
+            self.state_rows = operator.state_rows() as u64;
+            self.state_bytes = operator.state_bytes() as u64;
+            self.counted_at = rows;
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::{SortOptions, filter};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::SortField;
@@ -403,4 +403,15 @@ impl Delta {
             null_keys: changes.null_keys.as_ref().map(|_| null_keys),
         })
     }
+}
+
+/// The key that all rows have together where there is none.
+pub(super) const NO_KEY: &[u8] = &[];
+
+/// Rows without a key, each with its weight.
+pub(super) fn unkeyed(codec: &KeyedCodec, rows: &[(&[u8], i64)]) -> Result<Batch> {
+    let columns = codec.decode(rows.iter().map(|(row, _)| (NO_KEY, *row)))?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let batch = RecordBatch::try_new_with_options(codec.schema().clone(), columns, &options)?;
+    Batch::new(batch, Int64Array::from_iter_values(rows.iter().map(|(_, count)| *count)))
 }

@@ -1,24 +1,18 @@
 //! A plan that treats every row by itself: computed by DataFusion for the rows that come and go.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Int64Array, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use datafusion::datasource::MemTable;
-use datafusion::logical_expr::LogicalPlan;
 use syncline_change::{Batch, Result};
 
+use super::anew::PlanOver;
 use super::map::without_failing;
 use super::{Change, Epoch, Operator, relabel};
-use crate::batch::Runner;
 
 /// Keeps nothing.
 pub(crate) struct Each {
-    pub(crate) runner: Arc<Runner>,
-    pub(crate) plan: LogicalPlan,
-    /// What the plan scans.
-    pub(crate) table: Arc<MemTable>,
+    pub(crate) plan: PlanOver,
     pub(crate) schema: SchemaRef,
     /// Whose rows these are, for reports.
     pub(crate) view: String,
@@ -36,7 +30,7 @@ impl Operator for Each {
             for (weight, rows) in by_weight {
                 let rows = batch.take(&UInt32Array::from(rows))?;
                 let time_us = epoch.time_us;
-                let compute = |rows: &Batch| self.compute(rows.rows(), time_us);
+                let compute = |rows: &Batch| self.plan.run(rows.rows().clone(), time_us);
                 for made in without_failing(epoch, &self.view, &rows, compute)?.1 {
                     let weights = Int64Array::from_value(weight, made.num_rows());
                     output.push(relabel(&Batch::new(made, weights)?, &self.schema)?);
@@ -45,14 +39,5 @@ impl Operator for Each {
         }
         output.retain(|batch| !batch.is_empty());
         Ok(output)
-    }
-}
-
-impl Each {
-    fn compute(&self, rows: &RecordBatch, time_us: i64) -> Result<Vec<RecordBatch>> {
-        self.runner.fill(&self.table, vec![rows.clone()])?;
-        let computed = self.runner.run(&self.plan, time_us);
-        self.runner.fill(&self.table, vec![])?;
-        computed
     }
 }

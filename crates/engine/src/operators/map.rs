@@ -126,6 +126,17 @@ pub(crate) fn rejected(
     })
 }
 
+/// That a view cannot show what it should, for no fault of one row.
+pub(crate) fn rejected_as_a_whole(epoch: u64, message: String) -> Rejected {
+    Rejected {
+        bytes: vec![],
+        context: None,
+        position: format!("epoch {epoch}"),
+        class: RejectClass::Expression,
+        message,
+    }
+}
+
 /// The values of an expression, one for each row.
 pub(crate) fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
     expr.evaluate(rows).and_then(|value| value.into_array(rows.num_rows())).map_err(|error| {

@@ -5,6 +5,7 @@
 
 mod accumulate;
 mod aggregate;
+mod anew;
 mod arrange;
 mod each;
 mod groups;
@@ -30,6 +31,7 @@ use syncline_change::{Batch, Error, Result};
 
 pub(crate) use accumulate::Pick;
 pub(crate) use aggregate::{Aggregate, AggregateCall, Function};
+pub(crate) use anew::{Anew, PlanOver};
 pub(crate) use arrange::{Arrange, Arranged, Arrangement, SortTerm};
 pub(crate) use each::Each;
 pub(crate) use input::Input;

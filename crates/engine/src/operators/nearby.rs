@@ -2,22 +2,15 @@
 //! the rows that change, before and after, and compared.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use datafusion::datasource::MemTable;
-use datafusion::logical_expr::LogicalPlan;
-use syncline_change::row::{RowCodec, canonical};
-use syncline_change::source::RejectClass;
-use syncline_change::{Batch, Error, ErrorKind, Result};
+use syncline_change::{Batch, Result};
 
+use super::anew::{Anew, repeated};
 use super::arrange::{Arranged, Delta};
-use super::map::rejected;
 use super::partition::PARTITIONS;
-use super::recompute::{Rows, count_rows, difference};
-use super::{Arrangement, Change, Epoch, Operator, relabel};
-use crate::batch::Runner;
+use super::{Arrangement, Change, Epoch, Operator};
 use crate::state::Group;
 
 /// How many rows a window function looks back and ahead.
@@ -29,16 +22,10 @@ pub(crate) struct Reach {
 
 /// Keeps nothing but the arrangement that is its input, which is by partition and in order.
 pub(crate) struct Nearby {
-    pub(crate) runner: Arc<Runner>,
-    pub(crate) plan: LogicalPlan,
-    /// What the plan scans.
-    pub(crate) table: Arc<MemTable>,
+    pub(crate) anew: Anew,
     pub(crate) by: Arrangement,
     pub(crate) reach: Reach,
-    pub(crate) codec: RowCodec,
     pub(crate) name: String,
-    /// Whose rows these are, for reports.
-    pub(crate) view: String,
 }
 
 /// Rows of a key of which those from `first` to `last` may have another result than before; the
@@ -52,9 +39,7 @@ struct Stretch<'a> {
 
 impl Operator for Nearby {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let Some(rows) = inputs[0].arranged else {
-            return Err(Error::bug(format!("{}: its input is not arranged", self.name)));
-        };
+        let rows = inputs[0].arranged(&self.name)?;
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for partition in 0..PARTITIONS {
             let Some(delta) = rows.delta(epoch.number, partition) else { continue };
@@ -69,17 +54,14 @@ impl Operator for Nearby {
                 after.push(is);
             }
         }
-        let before = self.compute(rows, epoch.time_us, &before, |_, _| Ok(()))?;
-        let (number, view) = (epoch.number, &self.view);
-        let letters = &mut *epoch.rejected;
-        let after = self.compute(rows, epoch.time_us, &after, |row, error| {
-            let row = Batch::inserts(row.clone());
-            let mut letter = rejected(number, &row, RejectClass::Expression, error)?;
-            letter.message = format!("rows around it are left out: {}", letter.message);
-            letters.push((view.clone(), letter));
-            Ok(())
-        })?;
-        difference(&self.codec, &before, &after)
+        let rows_of = |stretches: &[Stretch<'_>]| {
+            let entries = stretches.iter().flat_map(|stretch| {
+                stretch.rows.iter().map(|&(row, count)| (stretch.key, row, count))
+            });
+            repeated(rows, entries)
+        };
+        let shown = |stretches: &[Stretch<'_>], result| self.shown(rows, stretches, &result);
+        self.anew.differences(epoch, (&before, &after), rows_of, shown)
     }
 }
 
@@ -105,63 +87,15 @@ impl Nearby {
         })
     }
 
-    /// The result over the rows of `stretches`; those for which it fails have none, and are passed to
-    /// `report`.
-    fn compute(
-        &self,
-        rows: &Arranged,
-        time_us: i64,
-        stretches: &[Stretch<'_>],
-        mut report: impl FnMut(&RecordBatch, &Error) -> Result<()>,
-    ) -> Result<Rows> {
-        let mut result = Rows::new();
-        match self.run(rows, time_us, stretches, &mut result) {
-            Err(error) if error.kind() == ErrorKind::Input => {}
-            done => return done.map(|()| result),
-        }
-        for stretch in stretches {
-            let one = std::slice::from_ref(stretch);
-            match self.run(rows, time_us, one, &mut result) {
-                Err(error) if error.kind() == ErrorKind::Input => {
-                    report(&decode(rows, one)?.slice(0, 1), &error)?;
-                }
-                done => done?,
-            }
-        }
-        Ok(result)
-    }
-
-    fn run(
-        &self,
-        rows: &Arranged,
-        time_us: i64,
-        stretches: &[Stretch<'_>],
-        result: &mut Rows,
-    ) -> Result<()> {
-        let input = decode(rows, stretches)?;
-        if input.num_rows() == 0 {
-            return Ok(());
-        }
-        self.runner.fill(&self.table, vec![input])?;
-        let computed = self.runner.run(&self.plan, time_us);
-        self.runner.fill(&self.table, vec![])?;
-        let by_key: BTreeMap<&[u8], &Stretch<'_>> =
-            stretches.iter().map(|stretch| (stretch.key, stretch)).collect();
-        for batch in computed? {
-            let batch = relabel(&Batch::inserts(batch), self.codec.schema())?;
-            let batch = self.shown(rows, batch.rows(), &by_key)?;
-            count_rows(&self.codec, &canonical(batch)?, result)?;
-        }
-        Ok(())
-    }
-
     /// The rows of a result that are not only there to be looked at.
     fn shown(
         &self,
         rows: &Arranged,
+        stretches: &[Stretch<'_>],
         batch: &RecordBatch,
-        by_key: &BTreeMap<&[u8], &Stretch<'_>>,
     ) -> Result<RecordBatch> {
+        let by_key: BTreeMap<&[u8], &Stretch<'_>> =
+            stretches.iter().map(|stretch| (stretch.key, stretch)).collect();
         let schema = rows.codec().schema();
         let columns = batch.columns()[..schema.fields().len()].to_vec();
         let options =
@@ -202,17 +136,4 @@ fn walk<'a>(
         steps = steps.saturating_sub(count.unsigned_abs());
     }
     reached
-}
-
-/// All rows of `stretches`, repeated ones repeated.
-fn decode(rows: &Arranged, stretches: &[Stretch<'_>]) -> Result<RecordBatch> {
-    let entries = stretches.iter().flat_map(|stretch| {
-        stretch.rows.iter().flat_map(|&(row, count)| {
-            std::iter::repeat_n((stretch.key, row), usize::try_from(count).unwrap_or(0))
-        })
-    });
-    let entries: Vec<(&[u8], &[u8])> = entries.collect();
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(entries.len()));
-    let columns = rows.codec().decode(entries.iter().copied())?;
-    Ok(RecordBatch::try_new_with_options(rows.codec().schema().clone(), columns, &options)?)
 }

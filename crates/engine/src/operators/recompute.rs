@@ -8,10 +8,11 @@ use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use syncline_change::row::{RowCodec, canonical};
-use syncline_change::source::{RejectClass, Rejected};
+use syncline_change::source::Rejected;
 use syncline_change::{Batch, Error, ErrorKind, Result};
 
 use super::accumulate::change_count;
+use super::map::rejected_as_a_whole;
 use super::{Change, Epoch, Operator, heap_bytes, relabel, tree_bytes};
 use crate::batch::Runner;
 use crate::content::Content;
@@ -63,16 +64,9 @@ impl Recompute {
 
 /// The report of a result that could not be computed.
 fn failed(epoch: u64, error: &Error) -> Rejected {
-    Rejected {
-        bytes: vec![],
-        context: None,
-        position: format!("epoch {epoch}"),
-        class: RejectClass::Expression,
-        message: format!(
-            "the view stays as it was, because its query failed: {}",
-            error.detail_text().unwrap_or(error.message())
-        ),
-    }
+    let why = error.detail_text().unwrap_or(error.message());
+    let message = format!("the view stays as it was, because its query failed: {why}");
+    rejected_as_a_whole(epoch, message)
 }
 
 impl Operator for Recompute {
@@ -136,6 +130,17 @@ pub(super) fn rows_bytes(rows: &Rows) -> usize {
 pub(super) fn count_rows(codec: &RowCodec, rows: &RecordBatch, counts: &mut Rows) -> Result<()> {
     for row in &codec.encode_batch(rows)? {
         change_count(counts, row.as_ref(), 1);
+    }
+    Ok(())
+}
+
+/// Adds up the changes of every row.
+pub(super) fn count_changes(codec: &RowCodec, batches: &[Batch], counts: &mut Rows) -> Result<()> {
+    for batch in batches {
+        let batch = relabel(batch, codec.schema())?;
+        for (i, row) in codec.encode_batch(batch.rows())?.iter().enumerate() {
+            change_count(counts, row.data(), batch.weight(i));
+        }
     }
     Ok(())
 }

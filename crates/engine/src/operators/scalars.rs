@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::Int64Array;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -11,23 +11,17 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::row::{self, RowCodec};
-use syncline_change::source::{RejectClass, Rejected};
-use syncline_change::{Batch, Error, Result};
+use syncline_change::source::Rejected;
+use syncline_change::{Batch, Result};
 
 use super::accumulate::change_count;
-use super::arrange::Arranged;
-use super::map::{Map, without_failing};
+use super::arrange::{Arranged, NO_KEY, unkeyed};
+use super::map::{Map, PART_ROWS, rejected_as_a_whole, without_failing};
 use super::partition::partition;
-use super::recompute::{Rows, rows_bytes};
+use super::recompute::{Rows, count_changes, rows_bytes};
 use super::settle::Consolidate;
-use super::{Change, Epoch, Operator, negative, relabel};
+use super::{Change, Epoch, Operator, negative};
 use crate::batch::failed;
-use crate::state::KeyedCodec;
-
-/// How many rows are computed at a time when a value has changed.
-const PART_ROWS: usize = 8192;
-/// The key that all rows have together.
-const NO_KEY: &[u8] = &[];
 
 /// While the values stay, rows are mapped as they come. When one changes, every row is computed with
 /// the old values and with the new ones, and what differs is put out.
@@ -108,7 +102,7 @@ impl Scalars {
             if part.is_empty() {
                 return Ok(());
             }
-            let part = decode(rows.codec(), &part)?;
+            let part = unkeyed(rows.codec(), &part)?;
             let mut failed_before = Vec::new();
             let was = compute(epoch, before, &part, &mut failed_before)?;
             let mut failed_now = Vec::new();
@@ -126,9 +120,7 @@ impl Scalars {
 
 impl Operator for Scalars {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let Some(rows) = inputs[0].arranged else {
-            return Err(Error::bug(format!("{}: its input is not arranged", self.name)));
-        };
+        let rows = inputs[0].arranged(&self.name)?;
         let mut has_changed = false;
         for (value, input) in self.values.iter_mut().zip(&inputs[1..]) {
             has_changed |= value.take_in(&self.name, input.batches)?;
@@ -171,13 +163,7 @@ impl Value {
     /// Whether the rows have changed.
     fn take_in(&mut self, name: &str, batches: &[Batch]) -> Result<bool> {
         let mut changes = Rows::new();
-        for batch in batches {
-            let batch = relabel(batch, self.codec.schema())?;
-            let rows = self.codec.encode_batch(batch.rows())?;
-            for (i, row) in rows.iter().enumerate() {
-                change_count(&mut changes, row.data(), batch.weight(i));
-            }
-        }
+        count_changes(&self.codec, batches, &mut changes)?;
         for (row, weight) in &changes {
             change_count(&mut self.rows, row, *weight);
         }
@@ -206,22 +192,9 @@ impl Value {
 }
 
 fn not_single(epoch: u64) -> Rejected {
-    Rejected {
-        bytes: vec![],
-        context: None,
-        position: format!("epoch {epoch}"),
-        class: RejectClass::Expression,
-        message: "a scalar subquery has more than one row: as long as it does, no rows that are \
-                  computed with it are shown"
-            .to_owned(),
-    }
-}
-
-fn decode(codec: &KeyedCodec, rows: &[(&[u8], i64)]) -> Result<Batch> {
-    let columns = codec.decode(rows.iter().map(|(row, _)| (NO_KEY, *row)))?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let batch = RecordBatch::try_new_with_options(codec.schema().clone(), columns, &options)?;
-    Batch::new(batch, Int64Array::from_iter_values(rows.iter().map(|(_, count)| *count)))
+    let message = "a scalar subquery has more than one row: as long as it does, no rows that are \
+                   computed with it are shown";
+    rejected_as_a_whole(epoch, message.to_owned())
 }
 
 /// What `map` makes of rows; nothing without one. Rows for which it fails go to `failed`.

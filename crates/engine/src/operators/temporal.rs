@@ -4,7 +4,7 @@
 //! goes once, and a row for which that lies ahead is all that is kept, in the order of the values:
 //! the work of an epoch is that of its changes and of the rows that the bound has passed.
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
@@ -14,17 +14,14 @@ use datafusion::physical_expr::create_physical_expr;
 use syncline_change::{Batch, Result};
 
 use super::accumulate::change_count;
+use super::arrange::unkeyed;
 use super::map::{evaluate, without_failing};
 use super::recompute::Rows;
-use super::{Arrangement, Change, Epoch, Operator, SortTerm, negative};
+use super::{Arrangement, Change, Epoch, OUTPUT_ROWS_MAX, Operator, SortTerm, negative};
 use crate::batch::failed;
 use crate::functions::now;
 use crate::state::KeyedCodec;
 
-/// The most rows that are put together at a time.
-const OUTPUT_ROWS_MAX: usize = 1 << 13;
-/// The key that all rows have together.
-const NO_KEY: &[u8] = &[];
 /// How far ahead is looked for the time at which a row comes or goes: some 35 years.
 const FUTURE_US: i64 = 1 << 50;
 
@@ -118,12 +115,8 @@ impl Temporal {
         }
         let sign = if self.when.is_until() { -1 } else { 1 };
         for part in passed.chunks(OUTPUT_ROWS_MAX) {
-            let columns = self.codec.decode(part.iter().map(|(row, _)| (NO_KEY, &**row)))?;
-            let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
-            let schema = self.codec.schema().clone();
-            let rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
-            let weights = part.iter().map(|(_, count)| sign * count);
-            output.push(Batch::new(rows, Int64Array::from_iter_values(weights))?);
+            let part: Vec<_> = part.iter().map(|(row, n)| (&**row, sign * n)).collect();
+            output.push(unkeyed(&self.codec, &part)?);
         }
         Ok(())
     }

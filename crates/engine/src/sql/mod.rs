@@ -46,6 +46,20 @@ pub(crate) struct Session {
     pub(crate) seed: u64,
 }
 
+/// Whether an expression holds a plan of its own.
+pub(crate) fn is_subquery(part: &Expr) -> bool {
+    matches!(
+        part,
+        Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
+    )
+}
+
+/// Whether an expression depends on its row in more than columns: on other rows, by a subquery, or on
+/// the row of a query around it.
+pub(crate) fn reaches_out(expr: &Expr) -> Result<bool, DataFusionError> {
+    expr.exists(|part| Ok(is_subquery(part) || matches!(part, Expr::OuterReferenceColumn(_, _))))
+}
+
 impl Session {
     /// `seed` is what `random()` and `uuid()` start from.
     pub(crate) fn new(seed: u64) -> Self {

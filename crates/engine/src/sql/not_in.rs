@@ -11,6 +11,8 @@ use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder};
 
+use super::reaches_out;
+
 /// The plan without such conditions in filters.
 pub(super) fn as_not_exists(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| match node {
@@ -50,17 +52,8 @@ fn correlated(condition: &Expr) -> Result<Option<&InSubquery>> {
         },
         _ => return Ok(None),
     };
-    let is_of_row = !of.expr.exists(|part| {
-        Ok(matches!(
-            part,
-            Expr::OuterReferenceColumn(_, _)
-                | Expr::ScalarSubquery(_)
-                | Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::SetComparison(_)
-        ))
-    })?;
-    Ok(Some(of).filter(|of| is_of_row && !of.subquery.outer_ref_columns.is_empty()))
+    let reaches = reaches_out(&of.expr)?;
+    Ok(Some(of).filter(|of| !reaches && !of.subquery.outer_ref_columns.is_empty()))
 }
 
 fn not_exists(of: &InSubquery, schema: &DFSchema) -> Result<Expr> {

@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Unnest, cast, lit,
 };
 
+use super::is_subquery;
+
 /// The name of what is repeated: the column of list elements.
 const ELEMENT: &str = "(element)";
 
@@ -101,16 +103,7 @@ impl Above {
     fn has_subqueries(&self) -> Result<bool> {
         let all = self.groups.iter().chain(&self.calls).chain(&self.filters);
         for expr in all {
-            let found = expr.exists(|part| {
-                Ok(matches!(
-                    part,
-                    Expr::ScalarSubquery(_)
-                        | Expr::InSubquery(_)
-                        | Expr::Exists(_)
-                        | Expr::SetComparison(_)
-                ))
-            })?;
-            if found {
+            if expr.exists(|part| Ok(is_subquery(part)))? {
                 return Ok(true);
             }
         }

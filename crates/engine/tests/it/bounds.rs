@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use syncline_change::Batch;
-use syncline_engine::{
-    BatchEngine, Circuit, Content, Emit, EventTime, NodeKind, Options, TableDef, TableInput,
-    ViewDef,
-};
+use syncline_engine::{Circuit, Emit, EventTime, NodeKind, Options, TableDef, TableInput, ViewDef};
 
 use crate::random::Random;
-use crate::rig::{Row, rows, same_bits, show};
+use crate::rig::{Beside, Row, rows};
 
 const EPOCHS: u64 = 160;
 const EPOCH_ROWS: usize = 60;
@@ -78,11 +75,7 @@ fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u
     let options = Options { pool: None, stopwatch: || 0, seed: 0 };
     let mut circuit = Circuit::new(defs(tables), &views, options)
         .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
-    let batch = BatchEngine::new(&defs(tables), &views, 0).unwrap();
-    let info = circuit.views().last().unwrap().clone();
-    let mut kept = Content::new(info.schema.clone(), info.order.clone()).unwrap();
-    let mut held: Vec<Content> =
-        (0..2).map(|_| Content::new(rows(&[]).schema(), vec![]).unwrap()).collect();
+    let mut beside = Beside::new(sql, &defs(tables), &views, &circuit);
     let mut random = Random::new(11);
     let mut state = Vec::new();
     for number in 1..=EPOCHS {
@@ -92,30 +85,11 @@ fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u
             TableInput { table, rows: Batch::inserts(rows), finished }
         });
         let output = circuit.step(number, number as i64, input.collect()).unwrap();
-        for (held, changes) in held.iter_mut().zip(&output.tables) {
-            changes.iter().for_each(|change| held.apply(change).unwrap());
-        }
-        for change in output.views.last().unwrap() {
-            kept.apply(change).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        }
+        beside.take_in(&output, |_, _| {});
         state.push(circuit.stats().iter().map(|node| node.state_rows).sum());
-        if number % COMPARED != 0 && !finished {
-            continue;
+        if number % COMPARED == 0 || finished {
+            beside.assert_equal(&circuit, number, String::new);
         }
-        let contents = ["t", "u"].into_iter().zip(&held);
-        let contents: Vec<_> =
-            contents.map(|(name, held)| (name.to_owned(), held.batches().unwrap())).collect();
-        let watermark = info.tables.iter().map(|&t| circuit.watermark(t).unwrap_or(i64::MIN));
-        let watermark = watermark.min().unwrap_or(i64::MAX);
-        let expect = batch.compute(&contents, number as i64, |_| watermark).unwrap();
-        let (_, expect) = expect.into_iter().find(|(name, _)| name == "view").unwrap();
-        let (got, expect) = (kept.all().unwrap(), expect.all().unwrap());
-        assert!(
-            same_bits(&got, &expect),
-            "after epoch {number}\n{sql}\ngot\n{}\nexpected\n{}",
-            show(&got),
-            show(&expect),
-        );
     }
     state
 }

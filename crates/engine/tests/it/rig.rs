@@ -11,7 +11,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use syncline_change::Batch;
 use syncline_engine::{
-    BatchEngine, Circuit, Content, Emit, EventTime, Options, TableDef, TableInput, ViewDef,
+    BatchEngine, Circuit, Content, Emit, EventTime, Options, StepOutput, TableDef, TableInput,
+    ViewDef,
 };
 
 /// One row of the test table `t`: small domains, so that groups, keys and whole rows repeat.
@@ -165,12 +166,8 @@ fn run(
     let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0, seed: 0 };
     let mut circuit = Circuit::new(tables(setting), &views, options)
         .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
-    let batch = BatchEngine::new(&tables(setting), &views, 0).unwrap();
     let info = circuit.views().last().unwrap().clone();
-    let mut kept = Content::new(info.schema.clone(), info.order.clone()).unwrap();
-    // What the tables hold, as the circuit says it took it in.
-    let mut held: Vec<Content> =
-        (0..2).map(|_| Content::new(rows(&[]).schema(), vec![]).unwrap()).collect();
+    let mut beside = Beside::new(sql, &tables(setting), &views, &circuit);
     let mut there: Vec<Vec<Row>> = vec![vec![], vec![]];
     let mut trace = Vec::new();
     for (number, epoch) in story.iter().enumerate() {
@@ -182,36 +179,83 @@ fn run(
             finished,
         });
         let output = circuit.step(number, number as i64, input.collect()).unwrap();
-        for (held, changes) in held.iter_mut().zip(&output.tables) {
-            changes.iter().for_each(|change| held.apply(change).unwrap());
-        }
         if !setting.event_time {
             assert!(output.rejected.is_empty(), "{:?}", output.rejected);
         }
-        for change in output.views.last().unwrap() {
-            kept.apply(change).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        beside.take_in(&output, |kept, change| {
             trace.push(format!("{number}: {change:?}"));
             if let Some(key) = &info.key {
-                assert_unique(&kept, key, sql);
+                assert_unique(kept, key, sql);
             }
+        });
+        beside.assert_equal(&circuit, number, || format!(" of {story:?} with {setting:?}"));
+    }
+    trace
+}
+
+/// The last view of a circuit over `t` and `u`, beside what the batch engine makes of the same input.
+pub(crate) struct Beside {
+    sql: String,
+    batch: BatchEngine,
+    reads: Vec<usize>,
+    kept: Content,
+    /// What the tables hold, as the circuit says it took it in.
+    held: Vec<Content>,
+}
+
+impl Beside {
+    pub(crate) fn new(
+        sql: &str,
+        tables: &[TableDef],
+        views: &[ViewDef],
+        circuit: &Circuit,
+    ) -> Self {
+        let info = circuit.views().last().unwrap();
+        let held = || Content::new(rows(&[]).schema(), vec![]).unwrap();
+        Self {
+            sql: sql.to_owned(),
+            batch: BatchEngine::new(tables, views, 0).unwrap(),
+            reads: info.tables.clone(),
+            kept: Content::new(info.schema.clone(), info.order.clone()).unwrap(),
+            held: vec![held(), held()],
         }
-        let contents = vec![
-            ("t".to_owned(), held[0].batches().unwrap()),
-            ("u".to_owned(), held[1].batches().unwrap()),
-        ];
-        let watermark = info.tables.iter().map(|&t| circuit.watermark(t).unwrap_or(i64::MIN));
+    }
+
+    /// Applies what an epoch did; `look` sees the view after each of its changes.
+    pub(crate) fn take_in(&mut self, output: &StepOutput, mut look: impl FnMut(&Content, &Batch)) {
+        for (held, changes) in self.held.iter_mut().zip(&output.tables) {
+            changes.iter().for_each(|change| held.apply(change).unwrap());
+        }
+        for change in output.views.last().unwrap() {
+            self.kept.apply(change).unwrap_or_else(|error| panic!("{}: {error}", self.sql));
+            look(&self.kept, change);
+        }
+    }
+
+    /// Both are equal, bit for bit.
+    pub(crate) fn assert_equal(
+        &self,
+        circuit: &Circuit,
+        number: u64,
+        story: impl FnOnce() -> String,
+    ) {
+        let contents = ["t", "u"].into_iter().zip(&self.held);
+        let contents: Vec<_> =
+            contents.map(|(name, held)| (name.to_owned(), held.batches().unwrap())).collect();
+        let watermark = self.reads.iter().map(|&t| circuit.watermark(t).unwrap_or(i64::MIN));
         let watermark = watermark.min().unwrap_or(i64::MAX);
-        let expect = batch.compute(&contents, number as i64, |_| watermark).unwrap();
+        let expect = self.batch.compute(&contents, number as i64, |_| watermark).unwrap();
         let (_, expect) = expect.into_iter().find(|(name, _)| name == "view").unwrap();
-        let (got, expect) = (kept.all().unwrap(), expect.all().unwrap());
+        let (got, expect) = (self.kept.all().unwrap(), expect.all().unwrap());
         assert!(
             same_bits(&got, &expect),
-            "after epoch {number} of {story:?} with {setting:?}\n{sql}\ngot\n{}\nexpected\n{}",
+            "after epoch {number}{}\n{}\ngot\n{}\nexpected\n{}",
+            story(),
+            self.sql,
             show(&got),
             show(&expect),
         );
     }
-    trace
 }
 
 pub(crate) fn show(rows: &RecordBatch) -> String {

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::retry::Backoff;
 use super::sources::until;
-use super::state::{Event, Shared};
+use super::state::Shared;
+use super::status::Event;
 use crate::file::spec::Notify;
 use crate::prepare::{Prepared, alert_view};
 

@@ -6,7 +6,7 @@
 //!
 //! In the order of the data: `sources` (tasks that read), `sequencer` (cuts epochs and journals
 //! them), `compute` (steps the circuit), `sinks` (tasks that write), `alerts`; [`state`] is what all
-//! of them show of themselves, [`stats`] turns that into figures.
+//! of them show of themselves, in the words of [`status`]; [`stats`] turns that into figures.
 
 pub mod alerts;
 mod compute;
@@ -19,6 +19,7 @@ mod sinks;
 mod sources;
 pub mod state;
 pub mod stats;
+pub mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ use tokio::task::JoinHandle;
 use crate::prepare::{Prepared, is_bounded};
 use crate::reread::Reread;
 use plans::Plans;
-use state::{RunState, Shared};
+use state::Shared;
+use status::RunState;
 
 /// How many chunks wait for the sequencer at most.
 const CHUNKS_QUEUED_MAX: usize = 32;

@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use super::SINK_EPOCHS_QUEUED_MAX;
 use super::compute::changes_of;
 use super::retry::Backoff;
-use super::state::{Shared, SinkState};
+use super::state::Shared;
+use super::status::SinkState;
 use crate::clock;
 use crate::prepare::{Prepared, Relation};
 

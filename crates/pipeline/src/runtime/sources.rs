@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::retry::Backoff;
-use super::state::{Shared, SourceState};
+use super::state::Shared;
+use super::status::SourceState;
 use crate::clock;
 
 /// How often retry requests are looked for.

@@ -9,16 +9,17 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use indexmap::IndexMap;
 use syncline_change::source::Rejected;
-use syncline_change::{Batch, Error, ErrorKind, Result};
+use syncline_change::{Error, ErrorKind, Result};
 use syncline_connect::http::Ingest;
 use syncline_engine::{Circuit, Content, Graph, NodeStats, StepOutput, ViewInfo};
 use syncline_store::DataDir;
-use syncline_store::dead_letters::{DeadLetter, DeadLetters, Stage, State};
+use syncline_store::dead_letters::{DeadLetters, Stage, State};
 use syncline_store::epochs::{self, Records, ViewRecord};
 use syncline_store::journal::{EpochInput, SourceInput};
 use tokio::sync::broadcast;
 
 use super::metrics::Metrics;
+use super::status::{Event, RunState, SinkState, SinkStatus, SourceState, SourceStatus};
 use crate::clock;
 use crate::prepare::{Prepared, Relation, is_bounded};
 
@@ -30,79 +31,6 @@ const LATENCIES_KEPT: usize = 4_096;
 const STORAGE_RETRY: Duration = Duration::from_millis(500);
 /// How long a latency counts.
 pub(super) const LATENCY_WINDOW_NANOS: u64 = 10_000_000_000;
-
-/// Where a pipeline as a whole stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// The state is being made anew from the journal.
-    Starting,
-    Running,
-    /// All input is processed and every sink is durable.
-    Finished,
-    Failed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceState {
-    Running,
-    Retrying,
-    Finished,
-    Failed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SinkState {
-    Running,
-    Retrying,
-    Finished,
-    Failed,
-}
-
-/// Something that happened, for whoever listens.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The changes of a kept view or of a source in an epoch.
-    Changes {
-        relation: String,
-        epoch: u64,
-        total: usize,
-        changes: Arc<Vec<Batch>>,
-    },
-    Alert {
-        name: String,
-        fired: bool,
-        row: serde_json::Value,
-        at_us: i64,
-    },
-    DeadLetter(Box<DeadLetter>),
-    /// New figures.
-    Stats,
-}
-
-/// What is known of a source while it runs.
-#[derive(Clone, Debug)]
-pub struct SourceStatus {
-    pub state: SourceState,
-    pub error: Option<String>,
-    pub rows: u64,
-    pub bytes: u64,
-    pub rejected: u64,
-    pub watermark_us: Option<i64>,
-    /// Whether the circuit has seen its end.
-    pub complete: bool,
-    /// When it last gave anything, by the stopwatch.
-    pub last_nanos: u64,
-}
-
-/// What is known of a sink while it runs.
-#[derive(Clone, Debug)]
-pub struct SinkStatus {
-    pub state: SinkState,
-    pub error: Option<String>,
-    pub rows: u64,
-    pub epoch: u64,
-    pub pending: usize,
-}
 
 /// What all stages share.
 pub struct Shared {

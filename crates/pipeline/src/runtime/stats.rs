@@ -11,7 +11,8 @@ use syncline_engine::NodeStats;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::state::{Event, LATENCY_WINDOW_NANOS, Live, RunState, Shared, SinkState, SourceState};
+use super::state::{LATENCY_WINDOW_NANOS, Live, Shared};
+use super::status::{Event, RunState, SinkState, SourceState};
 use crate::clock;
 
 /// How often figures are taken.

@@ -15,7 +15,7 @@ use syncline_change::sink::{EpochChanges, Shape};
 use syncline_change::{Batch, Error};
 use syncline_connect::encode::json::envelopes;
 use syncline_connect::encode::order::ChangeOrder;
-use syncline_pipeline::runtime::state::Event;
+use syncline_pipeline::runtime::status::Event;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use tokio::time::Interval;

@@ -30,6 +30,7 @@ use super::node::{Growth, Keeps, Node, NodeKind, Work};
 use crate::batch::{Runner, failed};
 use crate::functions::now;
 use crate::operators::{Arrange, Arrangement, Map, Union};
+use crate::sql::is_subquery;
 use crate::state::Memory;
 
 /// Why a plan node has no operator of its own. Not an error: it is recomputed.
@@ -203,11 +204,7 @@ impl Compiler {
             expr.apply(|part| {
                 reason = match part {
                     Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => None,
-                    Expr::ScalarSubquery(_)
-                    | Expr::InSubquery(_)
-                    | Expr::Exists(_)
-                    | Expr::SetComparison(_)
-                    | Expr::OuterReferenceColumn(_, _) => {
+                    _ if is_subquery(part) || matches!(part, Expr::OuterReferenceColumn(_, _)) => {
                         Some("a subquery that is not a join".to_owned())
                     }
                     _ if now::is_clock(part) => Some("now() moves with every epoch".to_owned()),

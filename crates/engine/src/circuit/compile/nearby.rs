@@ -8,11 +8,9 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition,
 };
 use syncline_change::Result;
-use syncline_change::row::RowCodec;
 
 use super::super::detail::plain;
 use super::{Compiler, arrow_schema};
-use crate::batch::{empty_table, failed};
 use crate::circuit::bounds;
 use crate::operators::{Arrangement, Nearby, Reach};
 
@@ -49,19 +47,13 @@ impl Compiler {
             order: self.terms(&params.order_by, input_schema)?,
             ..Arrangement::by(self.keys(&params.partition_by, input_schema)?)
         };
-        let table = empty_table(arrow_schema(&window.input)).map_err(failed)?;
-        let children = vec![super::recompute::stand_in(0, &table, input_schema)];
         let schema = arrow_schema(plan);
         let detail = plain(&plan.display().to_string());
         let work = Nearby {
-            runner: self.runner.clone(),
-            plan: plan.with_new_exprs(plan.expressions(), children).map_err(failed)?,
-            table,
+            anew: self.anew(plan, &window.input, "rows around it are left out")?,
             by: by.clone(),
             reach,
-            codec: RowCodec::new(schema.clone())?,
             name: format!("window ({detail})"),
-            view: self.view.clone(),
         };
         let input = self.compile(&window.input)?;
         let key = self.nodes[input].key.clone();

@@ -8,13 +8,14 @@ use datafusion::common::{DFSchema, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use syncline_change::Result;
+use syncline_change::row::RowCodec;
 
 use super::super::detail::plain;
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::{empty_table, failed};
 use crate::circuit::bounds;
 use crate::circuit::node::Keeps;
-use crate::operators::{Arrangement, Each, Recompute, Regroup};
+use crate::operators::{Anew, Arrangement, Each, PlanOver, Recompute, Regroup};
 
 impl Compiler {
     /// The node computed anew over its inputs' whole content. Inputs that can be kept up to date
@@ -82,15 +83,8 @@ impl Compiler {
     /// The node of `plan`, whose result for a row depends on that row alone, computed by DataFusion
     /// for the rows that change.
     pub(super) fn each(&mut self, plan: &LogicalPlan, input: &LogicalPlan) -> Result<usize> {
-        let table = empty_table(arrow_schema(input)).map_err(failed)?;
-        let children = vec![stand_in(0, &table, input.schema())];
-        let work = Each {
-            runner: self.runner.clone(),
-            plan: plan.with_new_exprs(plan.expressions(), children).map_err(failed)?,
-            table,
-            schema: arrow_schema(plan),
-            view: self.view.clone(),
-        };
+        let schema = arrow_schema(plan);
+        let work = Each { plan: self.plan_over(plan, input)?, schema, view: self.view.clone() };
         let input = self.compile(input)?;
         let detail = plain(&plan.display().to_string());
         let node =
@@ -110,9 +104,7 @@ impl Compiler {
         computed: &[Expr],
         reason: Reason,
     ) -> Result<usize> {
-        let table = empty_table(arrow_schema(input)).map_err(failed)?;
-        let children = vec![stand_in(0, &table, input.schema())];
-        let replaced = plan.with_new_exprs(plan.expressions(), children).map_err(failed)?;
+        let anew = self.anew(plan, input, "all rows of its group are left out")?;
         let computed = computed.iter().filter(|expr| !matches!(expr, Expr::Column(_)));
         let computed = computed.map(|expr| self.physical(expr, input.schema()));
         let by = Arrangement {
@@ -125,13 +117,31 @@ impl Compiler {
         let input = self.arrange(input, by)?;
         let schema = arrow_schema(plan);
         let detail = plain(&plan.display().to_string());
-        let name = (format!("regroup ({detail})"), self.view.clone());
-        let work = Regroup::new(name, self.runner.clone(), replaced, table, schema.clone())?;
+        let work = Regroup { anew, name: format!("regroup ({detail})") };
         let node = self.operator("regroup", detail, Box::new(work), vec![input], schema);
         self.nodes[node].recompute = Some(reason);
         self.nodes[node].claims = vec![claim];
         self.nodes[node].known = known;
         Ok(node)
+    }
+
+    /// `plan`, which has the one input, over a table in its place.
+    fn plan_over(&self, plan: &LogicalPlan, input: &LogicalPlan) -> Result<PlanOver> {
+        let table = empty_table(arrow_schema(input)).map_err(failed)?;
+        let children = vec![stand_in(0, &table, input.schema())];
+        let plan = plan.with_new_exprs(plan.expressions(), children).map_err(failed)?;
+        Ok(PlanOver { runner: self.runner.clone(), plan, table })
+    }
+
+    /// The same, to be computed anew over parts of the input.
+    pub(super) fn anew(
+        &self,
+        plan: &LogicalPlan,
+        input: &LogicalPlan,
+        left_out: &'static str,
+    ) -> Result<Anew> {
+        let codec = RowCodec::new(arrow_schema(plan))?;
+        Ok(Anew { plan: self.plan_over(plan, input)?, codec, view: self.view.clone(), left_out })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::batch::failed;
 use crate::circuit::node::{Growth, Keeps};
 use crate::functions::now;
 use crate::operators::{SortTerm, Temporal, When};
+use crate::sql::reaches_out;
 
 /// Two times between which nobody will outlive this: a bound must be there at both.
 const TIMES_US: [i64; 2] = [0, 4_000_000_000_000_000];
@@ -145,17 +146,7 @@ fn bounds_of(condition: &Expr, schema: &DFSchema) -> PlanResult<Option<Vec<Bound
         let is_time =
             matches!(value_type, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64);
         let is_alike = value_type == bound.get_type(&DFSchema::empty())?;
-        let is_of_rows = !value.exists(|part| {
-            Ok(matches!(
-                part,
-                Expr::ScalarSubquery(_)
-                    | Expr::InSubquery(_)
-                    | Expr::Exists(_)
-                    | Expr::SetComparison(_)
-                    | Expr::OuterReferenceColumn(_, _)
-            ))
-        })?;
-        if !is_time || !is_alike || !is_of_rows || !now::moves_forward(bound) {
+        if !is_time || !is_alike || reaches_out(value)? || !now::moves_forward(bound) {
             return Ok(None);
         }
         bounds.push(Bounded { value: value.clone(), when, bound: bound.clone() });

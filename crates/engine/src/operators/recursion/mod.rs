@@ -14,14 +14,15 @@ mod part;
 use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use syncline_change::row::RowCodec;
-use syncline_change::source::{RejectClass, Rejected};
+use syncline_change::source::Rejected;
 use syncline_change::{Batch, Result};
 
 pub(crate) use self::part::{Origin, Part, PartNode};
 
 use self::first::{FirstDerived, Pass};
 use super::accumulate::change_count;
-use super::recompute::{Rows, rows_bytes};
+use super::map::rejected_as_a_whole;
+use super::recompute::{Rows, count_changes, rows_bytes};
 use super::settle::Consolidate;
 use super::{Change, Epoch, Operator, negative, relabel};
 
@@ -114,9 +115,9 @@ impl Recursion {
         let closed = (was_open && !is_open).then(|| opposite(&iteration.rows));
         for (row, weight) in change {
             change_count(&mut iteration.rows, row, *weight);
-        }
-        if iteration.rows.values().any(|&count| count < 0) {
-            return Err(negative(&self.name, "a row"));
+            if iteration.rows.get(row).is_some_and(|&count| count < 0) {
+                return Err(negative(&self.name, "a row"));
+            }
         }
         let fed = match (was_open, is_open) {
             (true, true) => change.clone(),
@@ -164,7 +165,9 @@ impl Recursion {
             }
         };
         let made = part.step(epoch, &fed, &outside)?;
-        count(&self.codec, &made)
+        let mut derived = Rows::new();
+        count_changes(&self.codec, &made, &mut derived)?;
+        Ok(derived)
     }
 }
 
@@ -172,12 +175,11 @@ impl Operator for Recursion {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
         for (kept, input) in self.outside.iter_mut().zip(&inputs[1..]) {
             if let Some(kept) = kept {
-                for (row, weight) in count(&kept.codec, input.batches)? {
-                    change_count(&mut kept.rows, &row, weight);
-                }
+                count_changes(&kept.codec, input.batches, &mut kept.rows)?;
             }
         }
-        let mut derived = count(&self.codec, inputs[0].batches)?;
+        let mut derived = Rows::new();
+        count_changes(&self.codec, inputs[0].batches, &mut derived)?;
         let (mut pass, mut output) = (Pass::default(), Rows::new());
         let mut rows_before: u64 = 0;
         for number in 0..ITERATIONS_MAX {
@@ -226,33 +228,16 @@ impl Operator for Recursion {
     }
 }
 
-/// The sum of the changes of every row.
-fn count(codec: &RowCodec, batches: &[Batch]) -> Result<Rows> {
-    let mut counts = Rows::new();
-    for batch in batches {
-        let batch = relabel(batch, codec.schema())?;
-        for (i, row) in codec.encode_batch(batch.rows())?.iter().enumerate() {
-            change_count(&mut counts, row.data(), batch.weight(i));
-        }
-    }
-    Ok(counts)
-}
-
 fn batch(codec: &RowCodec, rows: &Rows) -> Result<Batch> {
     let weights = Int64Array::from_iter_values(rows.values().copied());
     Batch::new(codec.decode_batch(rows.keys().map(|row| &**row))?, weights)
 }
 
 fn endless(epoch: u64, iteration: usize) -> Rejected {
-    Rejected {
-        bytes: vec![],
-        context: None,
-        position: format!("epoch {epoch}"),
-        class: RejectClass::Expression,
-        message: format!(
-            "the recursion is cut off after {} iterations: it may have {ITERATIONS_MAX}, and \
-             {ITERATION_ROWS_MAX} rows in all of them",
-            iteration + 1
-        ),
-    }
+    let message = format!(
+        "the recursion is cut off after {} iterations: it may have {ITERATIONS_MAX}, and \
+         {ITERATION_ROWS_MAX} rows in all of them",
+        iteration + 1
+    );
+    rejected_as_a_whole(epoch, message)
 }

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use syncline_pipeline::runtime::state::Event;
+use syncline_pipeline::runtime::status::Event;
 
 use super::fixture::Fixture;
 use crate::http::LISTENERS_MAX;
