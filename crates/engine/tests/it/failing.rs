@@ -93,7 +93,6 @@ fn the_row_alone_is_set_aside() {
     }
 }
 
-/// Which the batch engine cannot compute.
 #[test]
 fn not_in_that_is_correlated_by_equality() {
     let sql =
@@ -101,6 +100,17 @@ fn not_in_that_is_correlated_by_equality() {
     let (got, messages) = run_all(sql, &[&[(1, "a"), (2, "a")], &[(1, "bb"), (3, ""), (0, "")]]);
     assert_eq!(serde_json::Value::from(got).to_string(), "[[1],[2],[3]]");
     assert!(messages.is_empty(), "{messages:?}");
+}
+
+/// What is compared is of more than the row, so it is no NOT EXISTS; and DataFusion has no such join.
+#[test]
+fn not_in_that_cannot_be_computed_says_so() {
+    let sql = "SELECT id FROM t WHERE id + (SELECT count(*) FROM t) NOT IN \
+               (SELECT length(u.text) FROM t u WHERE u.text = t.text)";
+    let (got, messages) = run_all(sql, &[&[(1, "a"), (2, "a")], &[(3, "")]]);
+    assert_eq!(serde_json::Value::from(got).to_string(), "[]");
+    assert!(messages.iter().all(|said| said.contains("its query failed")), "{messages:?}");
+    assert!(!messages.is_empty());
 }
 
 #[test]

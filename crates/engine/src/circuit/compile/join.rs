@@ -22,8 +22,8 @@ impl Compiler {
         join: &JoinPlan,
         plan: &LogicalPlan,
     ) -> Result<Result<usize, Reason>> {
-        if join.null_aware && join.filter.is_some() {
-            return Ok(Err("a correlated NOT IN has no incremental form yet".to_owned()));
+        if join.null_aware && (join.filter.is_some() || join.on.len() > 1) {
+            return Ok(Err("this correlated NOT IN has no incremental form".to_owned()));
         }
         let (left, right) = (join.left.schema(), join.right.schema());
         let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
