@@ -1,6 +1,7 @@
 //! Aggregates over doubles as DataFusion's accumulators.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Debug;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
@@ -180,8 +181,17 @@ struct Distinct<S> {
 
 impl<S: State> Distinct<S> {
     fn change(&mut self, row: SmallVec<[u64; 2]>, weight: i64) {
-        let count = self.counts.entry(row).or_default();
-        *count += weight;
+        match self.counts.entry(row) {
+            Entry::Occupied(mut entry) => {
+                *entry.get_mut() += weight;
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(weight);
+            }
+        }
     }
 }
 

@@ -242,17 +242,32 @@ impl Values {
         })
     }
 
-    /// The value at a place; the first and the last are found without looking at the others.
+    /// The value at a place, counted from the first or, below zero, from the last. As many are looked at.
     fn nth(&self, n: i64) -> Option<&ScalarValue> {
-        match n {
-            1 => self.rows.first_key_value().map(|(_, (value, _))| value),
-            -1 if !self.distinct => self.rows.last_key_value().map(|(_, (value, _))| value),
-            _ => {
-                let skipped = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX) - 1;
-                if n > 0 { self.in_order().nth(skipped) } else { self.in_order().nth_back(skipped) }
-            }
+        let skipped = n.unsigned_abs() - 1;
+        if self.distinct {
+            let skipped = usize::try_from(skipped).ok()?;
+            let mut values = self.in_order();
+            return if n > 0 { values.nth(skipped) } else { values.nth_back(skipped) };
         }
+        let rows = self.rows.values();
+        if n > 0 { nth_of(rows, skipped) } else { nth_of(rows.rev(), skipped) }
     }
+}
+
+/// The value behind the first `skipped` ones.
+fn nth_of<'a>(
+    mut rows: impl Iterator<Item = &'a (ScalarValue, i64)>,
+    mut skipped: u64,
+) -> Option<&'a ScalarValue> {
+    rows.find_map(|(value, count)| {
+        let count = u64::try_from(*count).unwrap_or(0);
+        if skipped < count {
+            return Some(value);
+        }
+        skipped -= count;
+        None
+    })
 }
 
 impl Accumulator for Values {

@@ -16,7 +16,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, Join, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, TypeSignature, Volatility,
+    Signature, Volatility,
 };
 use syncline_change::row::{RowCodec, canonical_column};
 
@@ -36,13 +36,22 @@ struct OfRow {
     kind: Kind,
     /// What results are keyed by; `None` in a call that has not been given its row.
     key: Option<[u8; blake3::KEY_LEN]>,
+    aliases: Vec<String>,
     signature: Signature,
 }
 
 impl OfRow {
     fn new(kind: Kind, key: Option<[u8; blake3::KEY_LEN]>) -> Self {
-        let forms = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
-        Self { kind, key, signature: Signature::one_of(forms, Volatility::Immutable) }
+        let signature = match key {
+            None => Signature::nullary(Volatility::Immutable),
+            Some(_) => Signature::variadic_any(Volatility::Immutable),
+        };
+        // All names of DataFusion's, or it could still be called by the others.
+        let aliases = match kind {
+            Kind::Random => vec!["rand".to_owned()],
+            Kind::Uuid => vec![],
+        };
+        Self { kind, key, aliases, signature }
     }
 
     fn results(&self, hashes: impl Iterator<Item = blake3::Hash>) -> ArrayRef {
@@ -83,6 +92,10 @@ impl ScalarUDFImpl for OfRow {
             Kind::Random => "random",
             Kind::Uuid => "uuid",
         }
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
     }
 
     /// A column is called as it was before the call was given its row.

@@ -134,17 +134,22 @@ impl PartitionEvaluator for Evaluator {
             return exec_err!("sessions are of timestamps");
         };
         let gaps = gaps.as_primitive::<IntervalMonthDayNanoType>();
-        let gap = gaps.values().first().and_then(|&gap| gap_in(gap, *unit));
+        if gaps.iter().any(|gap| gap != gaps.iter().next().flatten()) {
+            return exec_err!("the gap between sessions is not the same for all rows");
+        }
+        let gap = gaps.iter().flatten().next().and_then(|gap| gap_in(gap, *unit));
         let Some(gap) = gap else {
             return exec_err!("the gap between sessions is not above zero");
         };
         let numbers = cast(times, &DataType::Int64)?;
         let numbers = numbers.as_primitive::<datafusion::arrow::datatypes::Int64Type>();
-        // Rows without a time come before or behind all others, and are in no session.
-        let known: Vec<i64> = numbers.iter().flatten().collect();
-        let mut bounds = bounds(&known, gap).into_iter();
+        // Rows come in whatever order was asked for. Those without a time are in no session.
+        let mut known: Vec<i64> = numbers.iter().flatten().collect();
+        known.sort_unstable();
+        let bounds = bounds(&known, gap);
         let found = numbers.iter().map(|time| {
-            time.and_then(|_| bounds.next()).map(|(start, end)| match self.bound {
+            let (start, end) = bounds[known.binary_search(&time?).ok()?];
+            Some(match self.bound {
                 Bound::Start => start,
                 Bound::End => end,
             })

@@ -18,21 +18,9 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::canonical::{canonical_expr, canonical_scalar, is_canonical};
 
-/// Functions that hand on one of their arguments.
-const HAND_ON: [&str; 12] = [
-    "array_element",
-    "array_max",
-    "array_min",
-    "coalesce",
-    "get_field",
-    "greatest",
-    "least",
-    "nanvl",
-    "nullif",
-    "nvl",
-    "nvl2",
-    "array_any_value",
-];
+/// Functions that hand on one of their arguments. (Those that take a value out of a list or a struct
+/// are not among them: what is inside of these is as it came.)
+const HAND_ON: [&str; 7] = ["coalesce", "greatest", "least", "nanvl", "nullif", "nvl", "nvl2"];
 /// Aggregates that take means of two values, and are not our own.
 const MEANS: [&str; 2] = ["median", "percentile_cont"];
 
@@ -57,8 +45,7 @@ fn canonical_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn canonical_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Unnest(_) = node {
-        // It has columns alone.
-        return Ok(Transformed::no(node));
+        return canonical_columns(node, taken_out);
     }
     let schema = merge_schema(&node.inputs());
     let names = NamePreserver::new(&node);
@@ -68,7 +55,10 @@ fn canonical_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         Ok(changed.update_data(|expr| name.restore(expr)))
     })?;
     match &changed.data {
-        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => canonical_means(changed),
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
+            let named = canonical_columns(changed.data, means)?;
+            Ok(Transformed::new(named.data, changed.transformed || named.transformed, changed.tnr))
+        }
         _ => Ok(changed),
     }
 }
@@ -152,36 +142,53 @@ fn may_make_others(part: &Expr, schema: &DFSchema) -> bool {
     !from.is_ok_and(keeps)
 }
 
-/// The node with a projection above it that makes the means canonical that it takes.
-fn canonical_means(node: Transformed<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
-    let plan = node.data;
-    let calls = match &plan {
-        LogicalPlan::Aggregate(aggregate) => &aggregate.aggr_expr,
-        LogicalPlan::Window(window) => &window.window_expr,
-        _ => return Ok(Transformed::new(plan, node.transformed, node.tnr)),
-    };
-    let before = plan.schema().fields().len() - calls.len();
-    let is_mean: Vec<bool> = std::iter::repeat_n(false, before)
-        .chain(calls.iter().map(takes_means))
-        .zip(plan.schema().fields())
-        .map(|(is_mean, field)| is_mean && is_float(field.data_type().clone()))
+/// The node with a projection above it that makes those of its columns canonical that `which` says, if
+/// they are floats.
+fn canonical_columns(
+    plan: LogicalPlan,
+    which: fn(&LogicalPlan) -> Vec<bool>,
+) -> Result<Transformed<LogicalPlan>> {
+    let fields = plan.schema().fields().iter();
+    let is_other: Vec<bool> = which(&plan)
+        .into_iter()
+        .zip(fields)
+        .map(|(is_other, field)| is_other && is_float(field.data_type().clone()))
         .collect();
-    if !is_mean.contains(&true) {
-        return Ok(Transformed::new(plan, node.transformed, node.tnr));
+    if !is_other.contains(&true) {
+        return Ok(Transformed::no(plan));
     }
     let columns: Vec<Expr> = plan
         .schema()
         .iter()
-        .zip(is_mean)
-        .map(|((qualifier, field), is_mean)| {
+        .zip(is_other)
+        .map(|((qualifier, field), is_other)| {
             let column = Expr::Column(Column::from((qualifier, field.as_ref())));
-            match is_mean {
+            match is_other {
                 true => canonical_expr(column).alias_qualified(qualifier.cloned(), field.name()),
                 false => column,
             }
         })
         .collect();
     LogicalPlanBuilder::from(plan).project(columns)?.build().map(Transformed::yes)
+}
+
+/// Which columns of an Unnest come out of a list or a struct.
+fn taken_out(plan: &LogicalPlan) -> Vec<bool> {
+    let LogicalPlan::Unnest(unnest) = plan else { return vec![] };
+    let lists = unnest.list_type_columns.iter().map(|(list, _)| *list);
+    let of: Vec<usize> = lists.chain(unnest.struct_type_columns.iter().copied()).collect();
+    unnest.dependency_indices.iter().map(|input| of.contains(input)).collect()
+}
+
+/// Which columns of an aggregate or of window functions are means that are taken.
+fn means(plan: &LogicalPlan) -> Vec<bool> {
+    let calls = match plan {
+        LogicalPlan::Aggregate(aggregate) => &aggregate.aggr_expr,
+        LogicalPlan::Window(window) => &window.window_expr,
+        _ => return vec![],
+    };
+    let before = plan.schema().fields().len() - calls.len();
+    std::iter::repeat_n(false, before).chain(calls.iter().map(takes_means)).collect()
 }
 
 fn takes_means(call: &Expr) -> bool {

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Unnest, cast, lit,
 };
 
-use super::is_subquery;
+use super::reaches_out;
 
 /// The name of what is repeated: the column of list elements.
 const ELEMENT: &str = "(element)";
@@ -42,8 +42,7 @@ fn of_aggregate(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
         filters: vec![],
     };
     let Some(unnest) = above.descend(&aggregate.input)? else { return Ok(None) };
-    if above.has_subqueries()? {
-        // They know the columns by names that would be gone.
+    if above.is_unfit()? {
         return Ok(None);
     }
     let Some(repeated) = Repeated::of(unnest, &mut above)? else { return Ok(None) };
@@ -100,10 +99,12 @@ impl Above {
         }
     }
 
-    fn has_subqueries(&self) -> Result<bool> {
+    /// Whether something cannot be moved. Subqueries, and a query around this one, know the columns by
+    /// names that would be gone; grouping sets are no keys.
+    fn is_unfit(&self) -> Result<bool> {
         let all = self.groups.iter().chain(&self.calls).chain(&self.filters);
         for expr in all {
-            if expr.exists(|part| Ok(is_subquery(part)))? {
+            if matches!(expr, Expr::GroupingSet(_)) || reaches_out(expr)? {
                 return Ok(true);
             }
         }
@@ -144,7 +145,10 @@ impl Repeated {
         };
         let LogicalPlan::Projection(below) = unnest.input.as_ref() else { return Ok(None) };
         let constant = below.expr[*list].clone().unalias_nested().data;
-        if element.depth != 1 || !constant.column_refs().is_empty() || constant.is_volatile() {
+        let is_constant = constant.column_refs().is_empty()
+            && !constant.is_volatile()
+            && !reaches_out(&constant)?;
+        if element.depth != 1 || !is_constant {
             return Ok(None);
         }
         let columns = unnest.dependency_indices.iter().map(|&input| match input {
@@ -368,6 +372,23 @@ mod tests {
                 "SELECT count(*) FROM hop(t, ts, '2s', '10s') h \
                  WHERE EXISTS (SELECT 1 FROM t WHERE t.k = h.k) GROUP BY h.window_end"
                     .into(),
+                false,
+            ),
+            (
+                "SELECT u.k, (SELECT max(c) FROM (SELECT h.window_end, count(*) AS c \
+                 FROM hop(t, ts, '1m', '3m') h WHERE h.k = u.k GROUP BY h.window_end) x) FROM t u"
+                    .into(),
+                false,
+            ),
+            (
+                format!("SELECT window_end, count(*) FROM {hop} GROUP BY ROLLUP (window_end)"),
+                false,
+            ),
+            (
+                format!(
+                    "SELECT k, count(*) FROM {hop} WHERE window_start > TIMESTAMP '2026-01-01' \
+                     GROUP BY ROLLUP (k)"
+                ),
                 false,
             ),
             (

@@ -58,6 +58,9 @@ cases! {
     hop_shared: "SELECT window_start, k % 2 AS odd, count(n) FILTER (WHERE k > 2) AS c, sum(CAST(k AS DECIMAL(10, 2))) AS d, sum(n) AS s FROM hop(t, ts, '1m', '5m') WHERE n <> 3 GROUP BY window_start, k % 2 HAVING count(*) > 1";
     hop_shared_filtered: "SELECT h.window_end, max(h.n) - min(h.n) AS m FROM hop(t, ts, '40s', '60s') h WHERE h.window_end > TIMESTAMP '1970-01-01 00:03:00' GROUP BY h.window_end";
     hop_of_matched: "SELECT h.window_end, count(*) AS c FROM hop(t, ts, '1m', '2m') h WHERE EXISTS (SELECT 1 FROM u WHERE u.k = h.k) GROUP BY h.window_end";
+    hop_of_grouping_sets: "SELECT window_end, count(*) AS c FROM hop(t, ts, '1m', '3m') GROUP BY ROLLUP (window_end)";
+    hop_filtered_grouping_sets: "SELECT k, count(*) AS c FROM hop(t, ts, '1m', '3m') WHERE window_start > TIMESTAMP '1970-01-01 00:03:00' GROUP BY ROLLUP (k)";
+    hop_in_a_correlated_subquery: "SELECT u.k, (SELECT max(c) FROM (SELECT h.window_end, count(*) AS c FROM hop(t, ts, '1m', '3m') h WHERE h.k = u.k GROUP BY h.window_end) x) AS m FROM u";
     hop_not_shared: "SELECT window_start, avg(v) AS a, sum(v) AS s, count(DISTINCT k) AS c FROM hop(t, ts, '1m', '3m') GROUP BY window_start";
     hop_rows: "SELECT * FROM hop(t, ts, '1m', '2m')";
     hop_uneven: "SELECT h.window_start, h.window_end, count(*) AS c, max(h.n) AS m FROM hop(t, t.ts, '40s', '70s') AS h GROUP BY h.window_start, h.window_end";
@@ -68,6 +71,7 @@ cases! {
     session_bounds: "SELECT DISTINCT g, window_end FROM session(t, ts, '30s', g)";
     session_starts: "SELECT window_start, k, n FROM session(t, ts, '20s', k) WHERE n > 0";
     session_functions: "SELECT k, session_end(ts, INTERVAL '1 minute') OVER (PARTITION BY k ORDER BY ts) AS e, session_start(ts, INTERVAL '2 minutes') OVER (PARTITION BY k, g ORDER BY ts) AS s FROM t";
+    session_out_of_order: "SELECT k, session_start(ts, INTERVAL '40 seconds') OVER (PARTITION BY k) AS s, session_end(ts, INTERVAL '40 seconds') OVER (PARTITION BY k ORDER BY n) AS e FROM t";
     session_of_missing: "SELECT k, at, session_start(at, INTERVAL '1 minute') OVER (PARTITION BY k ORDER BY at) AS s FROM (SELECT k, CASE WHEN n > 0 THEN ts END AS at FROM t)";
     session_of_two_keys: "SELECT * FROM session(t, ts, '1m', k, t.g) AS s";
     session_of_all: "SELECT window_start, window_end, count(*) AS c FROM session(t, ts, '10s') GROUP BY window_start, window_end";
@@ -183,7 +187,7 @@ cases! {
     medians_that_are_nan: "SELECT m, count(*) AS c FROM (SELECT k, median(v) AS m FROM t GROUP BY k UNION ALL SELECT k, ln(n) FROM t) GROUP BY m";
     rollup_of_a_constant: "SELECT c, count(*) AS n FROM (SELECT 1 AS c, k FROM t UNION ALL SELECT 1 AS c, k FROM u) GROUP BY ROLLUP (c)";
     cube_of_constants: "SELECT c, k, g, count(*) AS n FROM (SELECT 1 AS c, k, g FROM t WHERE g = 'a' UNION ALL SELECT 1 AS c, k, g FROM u WHERE g = 'a') GROUP BY CUBE (c, k, g)";
-    random_of_rows: "SELECT k, random() AS r, uuid() AS u FROM t";
+    random_of_rows: "SELECT k, random() AS r, uuid() AS u, rand() AS s FROM t";
     random_of_groups: "SELECT g, random() AS r, max(random()) AS m, count(*) FILTER (WHERE random() < 0.5) AS c FROM t GROUP BY g";
     random_groups: "SELECT floor(random() * 3) AS third, count(*) AS c FROM t GROUP BY floor(random() * 3)";
     random_rows: "SELECT * FROM t WHERE random() < 0.5";
@@ -193,6 +197,11 @@ cases! {
     random_places: "SELECT k, row_number() OVER (PARTITION BY g ORDER BY uuid()) AS r FROM t";
     random_constant: "SELECT random() AS r, uuid() AS u";
     // Computed anew, by group or from everything.
+    zeros_out_of_lists: "SELECT array_scale([v], -1.0)[1] AS z, count(*) AS c FROM (SELECT CASE WHEN k < 3 THEN 0.0 ELSE v END AS v FROM t) GROUP BY array_scale([v], -1.0)[1]";
+    zeros_out_of_unnest: "SELECT z, count(*) AS c FROM (SELECT unnest(array_scale([v, 1.0], -1.0)) AS z FROM (SELECT CASE WHEN k < 3 THEN 0.0 ELSE v END AS v FROM t)) GROUP BY z";
+    zeros_out_of_structs: "SELECT row_number() OVER (PARTITION BY named_struct('x', array_scale([v], -1.0))['x'][1] ORDER BY k) AS r FROM (SELECT k, CASE WHEN k < 3 THEN 0.0 ELSE v END AS v FROM t)";
+    nth_values: "SELECT k, n, nth_value(n, 3) OVER (PARTITION BY g ORDER BY k) AS a, nth_value(n, 2) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS b FROM t";
+    distinct_sums_that_slide: "SELECT k, sum(DISTINCT v) OVER (PARTITION BY g ORDER BY k ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM t";
     tied_values: "SELECT k, n, first_value(n) OVER (PARTITION BY g ORDER BY k) AS a, last_value(n) OVER (PARTITION BY g ORDER BY k) AS b, nth_value(v, 2) OVER (PARTITION BY g ORDER BY k) AS c FROM t";
     tied_values_of_all: "SELECT k, last_value(n) OVER (ORDER BY k DESC) AS a, first_value(v) OVER (ORDER BY k DESC NULLS LAST) AS b FROM t";
     tied_values_that_are_there: "SELECT k, last_value(n) IGNORE NULLS OVER (PARTITION BY g ORDER BY k NULLS FIRST) AS a FROM t";
