@@ -11,6 +11,11 @@ use arrow::array::{Int64Array, RecordBatch};
 use syncline_change::Batch;
 use syncline_engine::{Circuit, Emit, Options, TableDef, TableInput, ViewDef};
 
+/// As in the binary.
+#[cfg(unix)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Rows of all three tables together.
 const ROWS: i64 = 10_000_000;
 const ORDERS: i64 = ROWS / 10;
