@@ -41,7 +41,7 @@ fn main() {
     let mut epoch = 0;
     let mut step = |table: usize, rows: RecordBatch| {
         epoch += 1;
-        let input = TableInput { table, rows: Batch::inserts(rows), finished: false };
+        let input = TableInput { table, rows: vec![Batch::inserts(rows)], finished: false };
         circuit.step(epoch, 0, vec![input]).unwrap().views[0].len()
     };
     let began = Instant::now();

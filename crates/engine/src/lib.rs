@@ -31,7 +31,7 @@
 //! };
 //! let options = Options { pool: None, stopwatch: || 0, seed: 0 };
 //! let mut circuit = Circuit::new(vec![flights], &[delays], options).map_err(|e| format!("{e:?}"))?;
-//! let input = TableInput { table: 0, rows: Batch::inserts(rows), finished: false };
+//! let input = TableInput { table: 0, rows: vec![Batch::inserts(rows)], finished: false };
 //! let output = circuit.step(1, 0, vec![input])?;
 //! assert_eq!(output.views[0][0].num_rows(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

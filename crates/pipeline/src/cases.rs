@@ -115,7 +115,7 @@ fn given(prepared: &Prepared, case: &TestCase) -> Result<Vec<TableInput>> {
         let key = sources.get(&table.name).map_or(&[][..], |s| s.common().primary_key.as_slice());
         let rows = decode(rows, &table.schema, key)
             .map_err(|error| error.within(format!("given source `{}`", table.name)))?;
-        Ok(TableInput { table: number, rows, finished: true })
+        Ok(TableInput { table: number, rows: vec![rows], finished: true })
     });
     tables.collect()
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use syncline_change::source::Decode;
-use syncline_change::{Batch, Result};
+use syncline_change::Result;
 use syncline_connect::config::SourceConfig;
 use syncline_connect::file::ReplayClock;
 use syncline_connect::{SourceEnv, open_source};
@@ -50,9 +50,8 @@ impl<I: Iterator<Item = Result<EpochInput>>> Reread<I> {
             return Ok(());
         }
         let rows = part.origin.iter().map(|range| decode.read_again(range));
-        let rows = rows.collect::<Result<Vec<Batch>>>();
-        let rows = rows.map_err(|error| error.within(format!("source `{}`", part.source)))?;
-        part.rows = Batch::concat(&part.rows.schema(), &rows)?;
+        let rows = rows.collect::<Result<_>>();
+        part.rows = rows.map_err(|error| error.within(format!("source `{}`", part.source)))?;
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ fn inputs() -> [EpochInput; 2] {
     let rows = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true)));
     let part = SourceInput {
         source: "flights".to_owned(),
-        rows: Batch::new(rows.unwrap(), Int64Array::from(vec![1, 1, -1])).unwrap(),
+        rows: vec![Batch::new(rows.unwrap(), Int64Array::from(vec![1, 1, -1])).unwrap()],
         origin: Vec::new(),
         position: Some(json!({ "file": "flights.csv", "byte": 300 })),
         finished: true,

@@ -45,7 +45,8 @@ pub struct Options {
 pub struct TableInput {
     /// The table's number, in the order in which tables were given.
     pub table: usize,
-    pub rows: Batch,
+    /// In their order.
+    pub rows: Vec<Batch>,
     /// No more rows will come after these.
     pub finished: bool,
 }
@@ -187,9 +188,7 @@ impl Circuit {
         let mut outputs: Vec<Vec<Batch>> = Vec::with_capacity(self.nodes.len());
         let mut incoming: Vec<Vec<Batch>> = vec![vec![]; self.tables.len()];
         for part in input {
-            if !part.rows.is_empty() {
-                incoming[part.table].push(part.rows);
-            }
+            incoming[part.table].extend(part.rows.into_iter().filter(|rows| !rows.is_empty()));
             if part.finished
                 && let Work::Input(table) = &mut self.nodes[self.tables[part.table]].work
             {

@@ -82,7 +82,7 @@ fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u
         let finished = number == EPOCHS;
         let input = (0..2).map(|table| {
             let rows = some_rows(&mut random, number, tables, table);
-            TableInput { table, rows: Batch::inserts(rows), finished }
+            TableInput { table, rows: vec![Batch::inserts(rows)], finished }
         });
         let output = circuit.step(number, number as i64, input.collect()).unwrap();
         beside.take_in(&output, |_, _| {});
@@ -359,7 +359,7 @@ fn what_is_idle_is_not_waited_for() {
         number += 1;
         let input = input.iter().map(|&(table, at)| {
             let row = Row { k: None, g: None, v: None, n: None, ts: at * SECOND };
-            TableInput { table, rows: Batch::inserts(rows(&[row])), finished: false }
+            TableInput { table, rows: vec![Batch::inserts(rows(&[row]))], finished: false }
         });
         let output = circuit.step(number, now * SECOND, input.collect()).unwrap();
         let shown: usize = output.views[1].iter().map(Batch::num_rows).sum();

@@ -175,7 +175,7 @@ fn run(
         let finished = number as usize == story.len();
         let input = (0..2).map(|table| TableInput {
             table,
-            rows: changes(table, epoch, &mut there[table]),
+            rows: vec![changes(table, epoch, &mut there[table])],
             finished,
         });
         let output = circuit.step(number, number as i64, input.collect()).unwrap();

@@ -136,7 +136,7 @@ impl Compute {
             return self.compare(input.epoch, &views);
         }
         let sources = input.inputs.iter().map(|part| {
-            let rows = part.rows.num_rows() as u64;
+            let rows = part.row_count() as u64;
             let record =
                 SourceRecord { rows, rejected: part.rejected, position: part.position.clone() };
             (part.source.clone(), record)

@@ -16,6 +16,9 @@ use super::state::Shared;
 use crate::clock;
 use crate::file::spec::EpochSpec;
 
+/// Smaller batches are put together: each costs the circuit a little.
+const BATCH_ROWS_MIN: usize = 2_048;
+
 /// An epoch on its way to the circuit.
 pub(super) struct Sequenced {
     pub(super) input: EpochInput,
@@ -134,7 +137,7 @@ impl Sequencer {
             let schema = arrivals[0].rows.schema();
             let mut input = SourceInput {
                 source: source.clone(),
-                rows: Batch::empty(schema.clone()),
+                rows: vec![],
                 origin: vec![],
                 position: None,
                 finished: false,
@@ -157,7 +160,7 @@ impl Sequencer {
                 rejected.extend(arrival.rejected);
                 rows.push(arrival.rows);
             }
-            input.rows = Batch::concat(&schema, &rows)?;
+            input.rows = Batch::coalesce(&schema, rows, BATCH_ROWS_MIN)?;
             self.shared.count_input(number, &input, &rejected);
             inputs.push(input);
             letters.push((source, rejected));

@@ -360,7 +360,7 @@ impl Shared {
     ) {
         self.epoch.store(input.epoch, Relaxed);
         self.epoch_nanos.store(busy_nanos, Relaxed);
-        let rows: u64 = input.inputs.iter().map(|part| part.rows.num_rows() as u64).sum();
+        let rows: u64 = input.inputs.iter().map(|part| part.row_count() as u64).sum();
         let metrics = &self.metrics;
         metrics.last_committed_epoch.set(i64::try_from(input.epoch).unwrap_or(i64::MAX));
         metrics.last_committed_epoch_timestamp.set(input.time_us as f64 / 1e6);
@@ -413,7 +413,7 @@ impl Shared {
 
     pub(super) fn count_input(&self, number: usize, input: &SourceInput, rejected: &[Rejected]) {
         let name = &self.names[number];
-        let rows = input.rows.num_rows() as u64;
+        let rows = input.row_count() as u64;
         self.metrics.source_records.with_label_values(&[name]).inc_by(rows);
         self.metrics.source_bytes.with_label_values(&[name]).inc_by(input.bytes);
         self.count_letters(name, Stage::Source, rejected);
@@ -432,10 +432,10 @@ impl Shared {
     /// Counts what an earlier run took in, so that totals go on where they were.
     pub(super) fn count_replayed(&self, input: &SourceInput) {
         let mut live = self.live();
-        live.rows += input.rows.num_rows() as u64;
+        live.rows += input.row_count() as u64;
         live.rejected += input.rejected;
         if let Some(source) = live.sources.get_mut(&input.source) {
-            source.rows += input.rows.num_rows() as u64;
+            source.rows += input.row_count() as u64;
             source.bytes += input.bytes;
             source.rejected += input.rejected;
         }

@@ -124,11 +124,13 @@ impl RowEncoder {
     }
 
     /// Appends head and rows to `out`, which need not be empty.
-    pub(super) fn write(&mut self, head: &Head, rows: &Batch, out: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn write(&mut self, head: &Head, rows: &[Batch], out: &mut Vec<u8>) -> Result<()> {
         write_head(head, out)?;
-        if rows.is_empty() || !head.origin.is_empty() {
+        let Some(first) = rows.first() else { return Ok(()) };
+        if head.rows == 0 || !head.origin.is_empty() {
             return Ok(());
         }
+        let rows = Batch::concat(&first.schema(), rows)?;
         let mut columns: Vec<ArrayRef> = rows.rows().columns().iter().map(compact).collect();
         let schema = match rows.weights() {
             None => rows.schema(),

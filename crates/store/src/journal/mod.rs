@@ -63,8 +63,9 @@ pub struct EpochInput {
 #[derive(Clone, Debug)]
 pub struct SourceInput {
     pub source: String,
-    /// Of the schema the journal was opened with; may be empty.
-    pub rows: Batch,
+    /// In their order, of the schema the journal was opened with; there may be none. The journal gives
+    /// them back in one batch.
+    pub rows: Vec<Batch>,
     /// Where all of these rows can be read again: the journal then keeps this instead of them, and
     /// gives none back. Empty: it keeps the rows.
     pub origin: Vec<FileRange>,
@@ -78,6 +79,12 @@ pub struct SourceInput {
     pub bytes: u64,
     /// The dead letters whose mended rows are among `rows`.
     pub retried: Vec<String>,
+}
+
+impl SourceInput {
+    pub fn row_count(&self) -> usize {
+        self.rows.iter().map(Batch::num_rows).sum()
+    }
 }
 
 /// Where a source stood at the end of the journal.
@@ -231,7 +238,8 @@ impl Journal {
             if input.inputs[..index].iter().any(|other| other.source == part.source) {
                 return Err(Error::bug(format!("source `{}` is twice in an epoch", part.source)));
             }
-            if let Some(difference) = writer.difference(&part.rows.schema()) {
+            let differences = part.rows.iter().map(|rows| writer.difference(&rows.schema()));
+            if let Some(difference) = differences.flatten().next() {
                 return Err(Error::bug(format!("source `{}` changed its columns", part.source))
                     .detail(difference));
             }

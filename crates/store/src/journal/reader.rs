@@ -126,7 +126,7 @@ impl Replay {
             let Some(source) = source else { continue };
             let decoder =
                 entry.rows.as_ref().ok_or_else(|| damaged("the segment has no schema".into()))?;
-            let rows = decoder.read(&entry.head, &entry.message).map_err(damaged)?;
+            let rows = vec![decoder.read(&entry.head, &entry.message).map_err(damaged)?];
             let Head { index, position, finished, rejected, bytes, origin, retried, .. } =
                 entry.head;
             let input =

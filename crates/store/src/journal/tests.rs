@@ -40,7 +40,7 @@ pub(super) fn batch(epoch: u64, rows: usize) -> Batch {
 pub(super) fn input(source: &str, epoch: u64, rows: usize) -> SourceInput {
     SourceInput {
         source: source.to_owned(),
-        rows: batch(epoch, rows),
+        rows: vec![batch(epoch, rows)],
         origin: Vec::new(),
         position: Some(json!({ "at": epoch })),
         finished: false,

@@ -240,8 +240,8 @@ fn prepare<'a>(journal: &'a mut Journal, input: &'a EpochInput) -> Result<Vec<Jo
         let head = Head {
             index: index as u64,
             number: writer.number + 1,
-            rows: part.rows.num_rows() as u64,
-            has_weights: part.rows.weights().is_some() && !part.rows.is_empty(),
+            rows: part.row_count() as u64,
+            has_weights: part.rows.iter().any(|rows| rows.weights().is_some() && !rows.is_empty()),
             origin: part.origin.clone(),
             position: part.position.clone(),
             finished: part.finished,

@@ -181,7 +181,8 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
 }
 
 fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
-    let journalled = part.rows.schema();
+    let Some(rows) = part.rows.first() else { return Ok(()) };
+    let journalled = rows.schema();
     let named = |schema: &SchemaRef| -> Vec<(String, String)> {
         let fields = schema.fields().iter();
         fields.map(|f| (f.name().clone(), types::name(f.data_type()))).collect()

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use syncline_change::Batch;
 use syncline_connect::nexmark::{Table, generate, schema};
 use syncline_engine::{
     BatchEngine, Circuit, Content, Emit, Options, TableDef, TableInput, ViewDef,
@@ -209,7 +210,7 @@ fn the_batch_engine_gives_the_same_answers() {
     for (number, cut) in cuts.windows(2).enumerate() {
         let inputs = TABLES.iter().enumerate().map(|(table, (_, of))| TableInput {
             table,
-            rows: syncline_change::Batch::inserts(generate(*of, SEED, cut[0]..cut[1]).unwrap()),
+            rows: vec![Batch::inserts(generate(*of, SEED, cut[0]..cut[1]).unwrap())],
             finished: cut[1] == EVENTS,
         });
         let output = circuit.step(number as u64 + 1, 0, inputs.collect()).unwrap();

@@ -168,7 +168,7 @@ fn run(case: &Case, story: &Story, workers: usize, compare: bool) -> Checked<Ran
         let input = case.tables.iter().enumerate().map(|(i, table)| {
             let changes = table.changes(i, epoch);
             let rows = changes.with_rows(canonical(changes.rows().clone()).unwrap());
-            TableInput { table: i, rows, finished: false }
+            TableInput { table: i, rows: vec![rows], finished: false }
         });
         let output = match circuit.step(number, number as i64, input.collect()) {
             Ok(output) => output,

@@ -141,7 +141,7 @@ fn input(database: &Database, table: usize, epoch: &[Event]) -> Result<TableInpu
     let weights: Int64Array = weights.map(Some).collect();
     let rows = Batch::new(rows.map_err(|error| error.to_string())?, weights);
     let rows = rows.map_err(|error| error.to_string())?;
-    Ok(TableInput { table, rows, finished: false })
+    Ok(TableInput { table, rows: vec![rows], finished: false })
 }
 
 /// The history of the tables, cut at random, with rows that come and go in between if that is

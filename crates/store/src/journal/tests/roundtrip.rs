@@ -109,11 +109,14 @@ fn check(rows: &[Row], cut: usize) {
     let whole = Batch::new(batch.clone(), weights).unwrap();
     // Slices, because their buffers begin anywhere.
     let cut = cut % (whole.num_rows() + 1);
+    let (front, back) = (whole.slice(0, cut), whole.slice(cut, whole.num_rows() - cut));
     let parts = [
-        whole.slice(0, cut),
-        whole.slice(cut, whole.num_rows() - cut),
-        whole,
-        Batch::inserts(batch.clone()),
+        vec![front.clone()],
+        vec![back.clone()],
+        vec![whole.clone()],
+        vec![Batch::inserts(batch.clone())],
+        vec![front, back],
+        vec![whole.clone(), Batch::inserts(batch.clone())],
     ];
     let names = vec![("a".to_owned(), batch.schema())];
     let (mut journal, _) = Journal::open(&data, &names, 0).unwrap();
@@ -125,7 +128,8 @@ fn check(rows: &[Row], cut: usize) {
     let read: Vec<_> = journal.replay(1).unwrap().map(Result::unwrap).collect();
     assert_eq!(read.len(), parts.len());
     for (read, part) in read.iter().zip(&parts) {
-        let rows = &read.inputs[0].rows;
+        let part = Batch::concat(&batch.schema(), part).unwrap();
+        let [rows] = read.inputs[0].rows.as_slice() else { panic!("not in one batch") };
         rows.rows().columns().iter().for_each(|column| column.to_data().validate_full().unwrap());
         assert_eq!(float_bits(rows.rows()), float_bits(part.rows()));
         assert_eq!(rows.weights(), part.weights());
@@ -158,12 +162,12 @@ fn rows_without_columns_are_counted() {
         (1, Batch::inserts(rows.clone())),
         (2, Batch::new(rows, Int64Array::from(vec![2; 7])).unwrap()),
     ] {
-        let part = SourceInput { rows, ..input("a", n, 0) };
+        let part = SourceInput { rows: vec![rows], ..input("a", n, 0) };
         journal.append(&EpochInput { inputs: vec![part], ..epoch(n, &[]) }).unwrap();
     }
     let read: Vec<_> = journal.replay(1).unwrap().map(|input| input.unwrap().inputs).collect();
-    assert_eq!(read[0][0].rows.num_rows(), 7);
-    assert_eq!(read[1][0].rows.weights(), Some(&Int64Array::from(vec![2; 7])));
+    assert_eq!(read[0][0].row_count(), 7);
+    assert_eq!(read[1][0].rows[0].weights(), Some(&Int64Array::from(vec![2; 7])));
 }
 
 #[test]
@@ -176,11 +180,11 @@ fn a_part_of_shared_text_is_written_alone() {
     let rows = RecordBatch::try_from_iter([("text", texts)]).unwrap();
     let names = vec![("a".to_owned(), rows.schema())];
     let (mut journal, _) = Journal::open(&data, &names, 0).unwrap();
-    let part = SourceInput { rows: Batch::inserts(rows.slice(17, 3)), ..input("a", 1, 0) };
+    let part = SourceInput { rows: vec![Batch::inserts(rows.slice(17, 3))], ..input("a", 1, 0) };
     journal.append(&EpochInput { inputs: vec![part], ..epoch(1, &[]) }).unwrap();
     assert!(journal.bytes() < 4000, "{}", journal.bytes());
     let read = journal.replay(1).unwrap().next().unwrap().unwrap();
-    assert_eq!(read.inputs[0].rows.rows(), &rows.slice(17, 3));
+    assert_eq!(read.inputs[0].rows[0].rows(), &rows.slice(17, 3));
 }
 
 #[test]

@@ -153,7 +153,8 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
     let (mut digesting, mut epoch, mut rows) = (0, 0, 0_u64);
     while let Some(inputs) = input.next()? {
         epoch += 1;
-        rows += inputs.iter().map(|part| part.input.rows.num_rows() as u64).sum::<u64>();
+        let batches = inputs.iter().flat_map(|part| &part.input.rows);
+        rows += batches.map(|batch| batch.num_rows() as u64).sum::<u64>();
         if let Some(recorder) = &mut recorder {
             recorder.append(&inputs)?;
         }
@@ -237,7 +238,7 @@ impl Memory {
         while from < arguments.events {
             let to = (from + EVENTS_PER_EPOCH).min(arguments.events);
             let inputs = generators.iter_mut().map(|(table, generator)| {
-                let rows = Batch::inserts(generator.rows(from..to)?);
+                let rows = vec![Batch::inserts(generator.rows(from..to)?)];
                 let finished = to == arguments.events;
                 Ok(Part { input: TableInput { table: *table, rows, finished }, origin: vec![] })
             });
@@ -320,8 +321,7 @@ impl Input for Files {
                     None => *source = None,
                 }
             }
-            if let Some(first) = rows.first() {
-                let rows = Batch::concat(&first.schema(), &rows)?;
+            if !rows.is_empty() {
                 let input = TableInput { table: *table, rows, finished: source.is_none() };
                 inputs.push(Part { input, origin });
             }

@@ -215,7 +215,9 @@ pub(super) const NEXMARK: [Query; 23] = [
 
 /// Small ones beside the benchmark: what an operator can do at best.
 #[allow(dead_code)] // The tests compare the benchmark's alone.
-pub(super) const SMALL: [Query; 2] = [
+pub(super) const SMALL: [Query; 3] = [
+    // From files, what reading and decoding alone take.
+    ("parse", "SELECT auction FROM bid WHERE auction < 0"),
     (
         "count",
         "SELECT count(*) AS bids, sum(price) AS total, min(price) AS lowest, max(price) AS highest FROM bid",
