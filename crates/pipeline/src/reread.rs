@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use syncline_change::source::Decode;
 use syncline_change::Result;
+use syncline_change::source::Decode;
 use syncline_connect::config::SourceConfig;
 use syncline_connect::file::ReplayClock;
 use syncline_connect::{SourceEnv, open_source};

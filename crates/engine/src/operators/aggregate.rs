@@ -18,7 +18,7 @@ use super::accumulate::{
 };
 use super::groups::Groups;
 use super::map::{evaluate, truths};
-use super::partition::{PARTITIONS, Split, partition};
+use super::partition::{PARTITIONS, Split, partition, sliced};
 use super::{Change, Epoch, Operator, negative};
 use crate::functions::moments::Statistic;
 use crate::state::{Cut, Release, Sweep};
@@ -250,14 +250,26 @@ impl Operator for Aggregate {
         let Some(first) = inputs[0].batches.first() else {
             return if appears { self.show_empty_group() } else { Ok(vec![]) };
         };
-        let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
+        let batch = epoch.workers.concat(&first.schema(), inputs[0].batches)?;
         let mut evaluated = self.evaluate(batch.rows())?;
         let encoded = match self.keys.is_empty() {
             true => None,
-            false => Some(self.codec.encode(&evaluated.keys)?),
+            false => Some(epoch.workers.by_parts(batch.num_rows(), |part| {
+                let keys = self.codec.encode(&sliced(&evaluated.keys, &part))?;
+                let hashes: Vec<u64> = keys.iter().map(|key| row::hash(key.data())).collect();
+                Ok((keys, hashes))
+            })?),
         };
-        let key = |row: usize| encoded.as_ref().map_or(&[][..], |rows| rows.row(row).data());
-        let hashes: Vec<u64> = (0..batch.num_rows()).map(|row| row::hash(key(row))).collect();
+        let key = |row: usize| {
+            encoded.as_ref().map_or(&[][..], |encoded| {
+                let ((keys, _), row) = encoded.of(row);
+                keys.row(row).data()
+            })
+        };
+        let hashes: Vec<u64> = match &encoded {
+            Some(encoded) => encoded.iter().flat_map(|(_, hashes)| hashes).copied().collect(),
+            None => vec![row::hash(&[]); batch.num_rows()],
+        };
         let split = Split::new(&hashes);
         let number = epoch.number;
         epoch.workers.run(&split, &mut self.partitions, |partition, rows| {
@@ -285,7 +297,7 @@ impl Operator for Aggregate {
         if changed.is_empty() {
             return Ok(vec![]);
         }
-        Ok(vec![Batch::concat(&self.schema, &changed)?])
+        Ok(vec![epoch.workers.concat(&self.schema, &changed)?])
     }
 
     fn let_go(&mut self, release: Release) {

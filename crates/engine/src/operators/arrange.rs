@@ -16,7 +16,7 @@ use syncline_change::row::{self, canonical_column};
 use syncline_change::{Batch, Result};
 
 use super::map::{evaluate, without_failing};
-use super::partition::{PARTITIONS, Split};
+use super::partition::{PARTITIONS, Parts, Split, sliced};
 use super::{Change, Epoch, Operator, negative};
 use crate::state::{Cut, Encoded, Group, KeyedCodec, Memory, Release, Run, RunBuilder, Spine};
 
@@ -127,7 +127,7 @@ impl Arrange {
 impl Operator for Arrange {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
         let Some(first) = inputs[0].batches.first() else { return Ok(vec![]) };
-        let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
+        let batch = epoch.workers.concat(&first.schema(), inputs[0].batches)?;
         let (mut batch, (mut keys, mut order)) =
             without_failing(epoch, &self.view, &batch, |batch| self.by.evaluate(batch.rows()))?;
         let mut null_keys = null_keys(&keys, batch.num_rows());
@@ -139,15 +139,16 @@ impl Operator for Arrange {
             }
             null_keys = None;
         }
-        let changes = Changes {
-            epoch: epoch.number,
-            keys: self.rows.codec.encode_keys(&keys)?,
-            rest: self.rows.codec.encode_rest(&order, batch.rows())?,
-            null_keys,
-            batch: &batch,
-        };
-        let hashes: Vec<u64> =
-            (0..batch.num_rows()).map(|row| row::hash(changes.keys.get(row))).collect();
+        let codec = &self.rows.codec;
+        let encoded = epoch.workers.by_parts(batch.num_rows(), |part| {
+            let keys = codec.encode_keys(&sliced(&keys, &part))?;
+            let rows = batch.rows().slice(part.start, part.len());
+            let rest = codec.encode_rest(&sliced(&order, &part), &rows)?;
+            let hashes = (0..part.len()).map(|row| row::hash(keys.get(row))).collect();
+            Ok(Changed { keys, rest, hashes })
+        })?;
+        let hashes: Vec<u64> = encoded.iter().flat_map(|part| &part.hashes).copied().collect();
+        let changes = Changes { epoch: epoch.number, encoded, null_keys, batch: &batch };
         let split = Split::new(&hashes);
         let name = &self.name;
         // As of the last step: this epoch's changes may be from before what it passes.
@@ -195,10 +196,28 @@ fn null_keys(keys: &[ArrayRef], rows: usize) -> Option<BooleanArray> {
 /// The changes of an epoch, encoded.
 struct Changes<'a> {
     epoch: u64,
-    keys: Encoded,
-    rest: Encoded,
+    encoded: Parts<Changed>,
     null_keys: Option<BooleanArray>,
     batch: &'a Batch,
+}
+
+/// A part of the changes.
+struct Changed {
+    keys: Encoded,
+    rest: Encoded,
+    hashes: Vec<u64>,
+}
+
+impl Changes<'_> {
+    fn key(&self, row: u32) -> &[u8] {
+        let (part, row) = self.encoded.of(row as usize);
+        part.keys.get(row)
+    }
+
+    fn rest(&self, row: u32) -> &[u8] {
+        let (part, row) = self.encoded.of(row as usize);
+        part.rest.get(row)
+    }
 }
 
 /// Rows by key, to be read by others.
@@ -363,30 +382,26 @@ impl Part {
 
 impl Delta {
     fn new(changes: &Changes<'_>, rows: impl Iterator<Item = (u64, u32)>) -> Result<Self> {
-        let (keys, rest) = (&changes.keys, &changes.rest);
         let mut sorted: Vec<(u64, u32)> = rows.collect();
         sorted.sort_unstable_by(|&(a_hash, a), &(b_hash, b)| {
-            let (a, b) = (a as usize, b as usize);
             (a_hash.cmp(&b_hash))
-                .then_with(|| keys.get(a).cmp(keys.get(b)))
-                .then_with(|| rest.get(a).cmp(rest.get(b)))
+                .then_with(|| changes.key(a).cmp(changes.key(b)))
+                .then_with(|| changes.rest(a).cmp(changes.rest(b)))
                 .then(a.cmp(&b))
         });
         let mut builder = RunBuilder::default();
         let (mut origins, mut null_keys) = (Vec::with_capacity(sorted.len()), Vec::new());
-        let same_key = |a: &(u64, u32), b: &(u64, u32)| {
-            a.0 == b.0 && keys.get(a.1 as usize) == keys.get(b.1 as usize)
-        };
+        let same_key =
+            |a: &(u64, u32), b: &(u64, u32)| a.0 == b.0 && changes.key(a.1) == changes.key(b.1);
         for group in sorted.chunk_by(same_key) {
             let (hash, first) = group[0];
-            builder.open_group(hash, keys.get(first as usize));
+            builder.open_group(hash, changes.key(first));
             let rows_before = origins.len();
-            let same =
-                |a: &(u64, u32), b: &(u64, u32)| rest.get(a.1 as usize) == rest.get(b.1 as usize);
+            let same = |a: &(u64, u32), b: &(u64, u32)| changes.rest(a.1) == changes.rest(b.1);
             for equal in group.chunk_by(same) {
                 let weight = equal.iter().map(|&(_, row)| changes.batch.weight(row as usize)).sum();
                 if weight != 0 {
-                    builder.push(rest.get(equal[0].1 as usize), weight);
+                    builder.push(changes.rest(equal[0].1), weight);
                     origins.push(equal[0].1);
                 }
             }

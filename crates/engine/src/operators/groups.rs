@@ -7,23 +7,48 @@ use hashbrown::HashTable;
 #[derive(Default)]
 pub(crate) struct Groups {
     index: HashTable<u32>,
-    hashes: Vec<u64>,
-    /// Where each key is in `bytes`.
-    keys: Vec<Span>,
+    entries: Vec<Entry>,
+    /// Keys that are too long for their entries.
     bytes: Vec<u8>,
     /// Bytes of keys of groups that have gone.
     garbage: usize,
     free: Vec<u32>,
 }
 
+/// A key and its hash, close together: to look elsewhere for each would be what takes most time.
 #[derive(Clone, Copy, Default)]
-struct Span {
-    start: usize,
+struct Entry {
+    hash: u64,
     length: u32,
+    /// A short key, zeros behind it; or else where the key begins in `bytes`.
+    place: [u8; SHORT],
 }
+
+/// Bytes that a key may have to stand in its entry: those of two numbers, and a little more.
+const SHORT: usize = 20;
 
 /// Garbage below this is not worth a look.
 const GARBAGE_MIN: usize = 4096;
+
+impl Entry {
+    /// Of a key that, if it is long, begins at `start`.
+    fn new(hash: u64, key: &[u8], start: usize) -> Self {
+        let mut place = [0; SHORT];
+        match place.get_mut(..key.len()) {
+            Some(short) => short.copy_from_slice(key),
+            None => place[..size_of::<usize>()].copy_from_slice(&start.to_le_bytes()),
+        }
+        Self { hash, length: key.len() as u32, place }
+    }
+
+    fn is_long(&self) -> bool {
+        self.length as usize > SHORT
+    }
+
+    fn start(&self) -> usize {
+        self.place.first_chunk().map_or(0, |start| usize::from_le_bytes(*start))
+    }
+}
 
 impl Groups {
     /// The number of the group with this key, which is made if there is none.
@@ -31,42 +56,54 @@ impl Groups {
         if let Some(group) = self.find(hash, key) {
             return group;
         }
-        let span = Span { start: self.bytes.len(), length: key.len() as u32 };
-        self.bytes.extend_from_slice(key);
+        let entry = Entry::new(hash, key, self.bytes.len());
+        if entry.is_long() {
+            self.bytes.extend_from_slice(key);
+        }
         let group = match self.free.pop() {
             Some(group) => {
-                self.keys[group as usize] = span;
-                self.hashes[group as usize] = hash;
+                self.entries[group as usize] = entry;
                 group
             }
             None => {
-                self.keys.push(span);
-                self.hashes.push(hash);
-                (self.keys.len() - 1) as u32
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
             }
         };
-        self.index.insert_unique(hash, group, |&group| self.hashes[group as usize]);
+        self.index.insert_unique(hash, group, |&group| self.entries[group as usize].hash);
         group
     }
 
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let is_it = |&group: &u32| self.hashes[group as usize] == hash && self.key(group) == key;
+        let wanted = Entry::new(hash, key, 0);
+        let is_it = |&group: &u32| {
+            let entry = &self.entries[group as usize];
+            let may_be = entry.hash == hash && entry.length == wanted.length;
+            may_be
+                && if wanted.is_long() {
+                    self.key(group) == key
+                } else {
+                    entry.place == wanted.place
+                }
+        };
         self.index.find(hash, is_it).copied()
     }
 
     pub(crate) fn key(&self, group: u32) -> &[u8] {
-        let Span { start, length } = self.keys[group as usize];
-        &self.bytes[start..start + length as usize]
+        let entry = &self.entries[group as usize];
+        let length = entry.length as usize;
+        entry.place.get(..length).unwrap_or_else(|| &self.bytes[entry.start()..][..length])
     }
 
     pub(crate) fn remove(&mut self, group: u32) {
-        let hash = self.hashes[group as usize];
-        if let Ok(found) = self.index.find_entry(hash, |&other| other == group) {
+        let entry = std::mem::take(&mut self.entries[group as usize]);
+        if let Ok(found) = self.index.find_entry(entry.hash, |&other| other == group) {
             found.remove();
         }
-        let span = std::mem::take(&mut self.keys[group as usize]);
-        self.garbage += span.length as usize;
         self.free.push(group);
+        if entry.is_long() {
+            self.garbage += entry.length as usize;
+        }
         if self.garbage > GARBAGE_MIN.max(self.bytes.len() / 2) {
             self.collect_garbage();
         }
@@ -74,10 +111,10 @@ impl Groups {
 
     fn collect_garbage(&mut self) {
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.garbage);
-        for span in &mut self.keys {
-            let start = bytes.len();
-            bytes.extend_from_slice(&self.bytes[span.start..span.start + span.length as usize]);
-            span.start = start;
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_long()) {
+            let key = &self.bytes[entry.start()..][..entry.length as usize];
+            *entry = Entry::new(entry.hash, key, bytes.len());
+            bytes.extend_from_slice(key);
         }
         self.bytes = bytes;
         self.garbage = 0;
@@ -96,7 +133,7 @@ impl Groups {
 
     /// Numbers that were given out, those of groups that have gone among them.
     pub(crate) fn numbers(&self) -> usize {
-        self.keys.len()
+        self.entries.len()
     }
 
     /// How many groups there are.
@@ -107,8 +144,7 @@ impl Groups {
     /// Bytes of memory.
     pub(crate) fn memory(&self) -> usize {
         self.index.allocation_size()
-            + self.hashes.capacity() * size_of::<u64>()
-            + self.keys.capacity() * size_of::<Span>()
+            + self.entries.capacity() * size_of::<Entry>()
             + self.bytes.capacity()
             + self.free.capacity() * size_of::<u32>()
     }
@@ -121,7 +157,8 @@ mod tests {
     #[test]
     fn numbers_of_groups_that_went_are_given_out_again() {
         let mut groups = Groups::default();
-        let key = |i: u64| format!("key {i}").into_bytes();
+        // Some are short, and some are long.
+        let key = |i: u64| format!("{}key {i}", "long ".repeat(i as usize % 5)).into_bytes();
         // Few hashes, so that keys share them.
         let hash = |i: u64| i % 7;
         for round in 0..50_u64 {

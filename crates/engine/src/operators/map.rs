@@ -10,10 +10,8 @@ use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::source::{RejectClass, Rejected};
 use syncline_change::{Batch, Error, Result, json};
 
+use super::partition::PART_ROWS;
 use super::{Change, Epoch, Operator};
-
-/// How many rows are computed at a time.
-pub(super) const PART_ROWS: usize = 8192;
 
 /// Keeps the rows for which `predicate` is true, then computes `columns` of them.
 ///

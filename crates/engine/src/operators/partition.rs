@@ -4,10 +4,14 @@
 //! state is its own. Workers take partitions; results are put together in the order of partitions,
 //! so the number of workers does not show.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::concat;
+use arrow::datatypes::SchemaRef;
 use rayon::prelude::*;
-use syncline_change::Result;
+use syncline_change::{Batch, Result};
 
 /// How many partitions work is split into, whatever the number of workers. Fixed, because the
 /// order in which results leave an operator depends on it.
@@ -15,6 +19,8 @@ pub const PARTITIONS: usize = 64;
 pub(crate) const PARTITION_BITS: u32 = PARTITIONS.trailing_zeros();
 /// Below this many rows, waking other threads costs more than it gains.
 const PARALLEL_ROWS_MIN: usize = 2_048;
+/// How many rows are computed at a time: they fit into a processor's cache.
+pub(super) const PART_ROWS: usize = 8_192;
 
 /// The threads that an operator may use; the circuit's owner owns them.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +80,59 @@ impl Workers {
             _ => states.iter_mut().enumerate().map(|(i, state)| work(i, state)).collect(),
         }
     }
+}
+
+impl Workers {
+    /// What `work` makes of each part of `rows` rows.
+    pub(crate) fn by_parts<T: Send>(
+        &self,
+        rows: usize,
+        work: impl Fn(Range<usize>) -> Result<T> + Send + Sync,
+    ) -> Result<Parts<T>> {
+        let starts = (0..rows).step_by(PART_ROWS);
+        let parts: Vec<_> = starts.map(|start| start..rows.min(start + PART_ROWS)).collect();
+        self.map(&parts, |part| work(part.clone())).into_iter().collect::<Result<_>>().map(Parts)
+    }
+
+    /// All of `batches` after one another.
+    pub(crate) fn concat(&self, schema: &SchemaRef, batches: &[Batch]) -> Result<Batch> {
+        let rows = batches.iter().map(Batch::num_rows).sum();
+        if batches.len() < 2 || self.pool.is_none() || rows < PARALLEL_ROWS_MIN {
+            return Batch::concat(schema, batches);
+        }
+        let numbers: Vec<usize> = (0..schema.fields().len()).collect();
+        let columns = self.map(&numbers, |&number| -> Result<ArrayRef> {
+            let columns = batches.iter().map(|batch| batch.rows().column(number).as_ref());
+            Ok(concat(&columns.collect::<Vec<&dyn Array>>())?)
+        });
+        let columns = columns.into_iter().collect::<Result<_>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let together = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+        if batches.iter().all(Batch::is_append_only) {
+            return Ok(Batch::inserts(together));
+        }
+        let weights = batches.iter().flat_map(|of| (0..of.num_rows()).map(|row| of.weight(row)));
+        Batch::new(together, weights.collect::<Int64Array>())
+    }
+}
+
+/// What was made of each part of some rows.
+pub(crate) struct Parts<T>(Vec<T>);
+
+impl<T> Parts<T> {
+    /// What was made of the part that a row is in, and the row's number there.
+    pub(crate) fn of(&self, row: usize) -> (&T, usize) {
+        (&self.0[row / PART_ROWS], row % PART_ROWS)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+/// Part of each of some columns.
+pub(crate) fn sliced(columns: &[ArrayRef], rows: &Range<usize>) -> Vec<ArrayRef> {
+    columns.iter().map(|column| column.slice(rows.start, rows.len())).collect()
 }
 
 /// Which rows of a batch belong to which partition.

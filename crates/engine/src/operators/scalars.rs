@@ -16,7 +16,8 @@ use syncline_change::{Batch, Result};
 
 use super::accumulate::change_count;
 use super::arrange::{Arranged, NO_KEY, unkeyed};
-use super::map::{Map, PART_ROWS, rejected_as_a_whole, without_failing};
+use super::map::{Map, rejected_as_a_whole, without_failing};
+use super::partition::PART_ROWS;
 use super::partition::partition;
 use super::recompute::{Rows, count_changes, rows_bytes};
 use super::settle::Consolidate;

@@ -11,7 +11,7 @@ use syncline_change::source::RejectClass;
 use syncline_change::{Batch, Error, Result};
 
 use super::accumulate::change_count;
-use super::map::{PART_ROWS, parts, rejected};
+use super::map::rejected;
 use super::partition::{PARTITIONS, Split};
 use super::recompute::{Rows, rows_bytes};
 use super::{Change, Epoch, Operator, relabel, tree_bytes};
@@ -45,23 +45,22 @@ impl Operator for Consolidate {
         if is_done || batches.iter().all(Batch::is_append_only) {
             return Ok(batches);
         }
-        let batch = Batch::concat(self.codec.schema(), &batches)?;
+        let batch = epoch.workers.concat(self.codec.schema(), &batches)?;
         self.add_up(epoch, &batch)
     }
 }
 
 impl Consolidate {
     pub(super) fn add_up(&self, epoch: &Epoch<'_>, batch: &Batch) -> Result<Vec<Batch>> {
-        let parts: Vec<Batch> = parts(batch).collect();
-        let encoded = epoch.workers.map(&parts, |part| {
-            let rows = self.codec.encode_batch(part.rows())?;
+        let encoded = epoch.workers.by_parts(batch.num_rows(), |part| {
+            let rows = batch.rows().slice(part.start, part.len());
+            let rows = self.codec.encode_batch(&rows)?;
             let hashes: Vec<u64> = rows.iter().map(|row| row::hash(row.data())).collect();
             Ok((rows, hashes))
-        });
-        let encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
+        })?;
         let row = |i: &u32| {
-            let i = *i as usize;
-            encoded[i / PART_ROWS].0.row(i % PART_ROWS).data()
+            let ((rows, _), row) = encoded.of(*i as usize);
+            rows.row(row).data()
         };
         let hashes: Vec<u64> = encoded.iter().flat_map(|(_, hashes)| hashes).copied().collect();
         let split = Split::new(&hashes);

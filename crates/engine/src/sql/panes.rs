@@ -380,10 +380,7 @@ mod tests {
                     .into(),
                 false,
             ),
-            (
-                format!("SELECT window_end, count(*) FROM {hop} GROUP BY ROLLUP (window_end)"),
-                false,
-            ),
+            (format!("SELECT window_end, count(*) FROM {hop} GROUP BY ROLLUP (window_end)"), false),
             (
                 format!(
                     "SELECT k, count(*) FROM {hop} WHERE window_start > TIMESTAMP '2026-01-01' \

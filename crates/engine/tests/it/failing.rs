@@ -44,7 +44,8 @@ fn run_all(sql: &str, epochs: &[&[(i64, &str)]]) -> (Vec<serde_json::Value>, Vec
     let mut content = Content::new(info.schema, info.order).unwrap();
     let mut messages = Vec::new();
     for (number, epoch) in epochs.iter().enumerate() {
-        let input = TableInput { table: 0, rows: vec![Batch::inserts(rows(epoch))], finished: false };
+        let input =
+            TableInput { table: 0, rows: vec![Batch::inserts(rows(epoch))], finished: false };
         let output = circuit.step(number as u64 + 1, 0, vec![input]).unwrap();
         output.views[0].iter().for_each(|change| content.apply(change).unwrap());
         for (view, rejected) in &output.rejected {

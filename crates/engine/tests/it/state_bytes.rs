@@ -87,8 +87,11 @@ fn measure(sql: &str, deletes: bool) -> (i64, i64) {
     let mut circuit = Circuit::new(tables, &[view], options).unwrap();
     // What is made once, whatever the rows, does not count.
     let few = |circuit: &mut Circuit, epoch, of: std::ops::Range<i64>| {
-        let input =
-            |table| TableInput { table, rows: vec![Batch::inserts(rows(of.clone()))], finished: false };
+        let input = |table| TableInput {
+            table,
+            rows: vec![Batch::inserts(rows(of.clone()))],
+            finished: false,
+        };
         circuit.step(epoch, 0, vec![input(0), input(1)]).unwrap();
     };
     few(&mut circuit, 1, 0..1);

@@ -12,7 +12,7 @@ use syncline_change::{Batch, Result};
 use super::super::arrange::Arrangement;
 use super::super::groups::Groups;
 use super::super::map::without_failing;
-use super::super::partition::{PARTITIONS, Split};
+use super::super::partition::{PARTITIONS, Parts, Split, sliced};
 use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator, heap_bytes};
 use super::{Shown, batch, difference};
 use crate::state::{Cut, Encoded, KeyedCodec, Release, Sweep};
@@ -76,25 +76,35 @@ impl TopAppended {
 struct Changes<'a> {
     rows: &'a RecordBatch,
     order: &'a [ArrayRef],
-    /// The same, encoded.
-    order_rows: Encoded,
+    encoded: Parts<Changed>,
+}
+
+/// A part of the rows.
+struct Changed {
+    keys: Encoded,
+    order: Encoded,
+    hashes: Vec<u64>,
 }
 
 impl Operator for TopAppended {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
         let Some(first) = inputs[0].batches.first() else { return Ok(vec![]) };
-        let batch = Batch::concat(&first.schema(), inputs[0].batches)?;
+        let batch = epoch.workers.concat(&first.schema(), inputs[0].batches)?;
         let (batch, (keys, order)) =
             without_failing(epoch, &self.view, &batch, |batch| self.by.evaluate(batch.rows()))?;
-        let keys = self.codec.encode_keys(&keys)?;
-        let hashes: Vec<u64> = (0..batch.num_rows()).map(|row| row::hash(keys.get(row))).collect();
+        let encoded = epoch.workers.by_parts(batch.num_rows(), |part| {
+            let keys = self.codec.encode_keys(&sliced(&keys, &part))?;
+            let order = self.codec.encode_order(&sliced(&order, &part))?;
+            let hashes = (0..part.len()).map(|row| row::hash(keys.get(row))).collect();
+            Ok(Changed { keys, order, hashes })
+        })?;
+        let hashes: Vec<u64> = encoded.iter().flat_map(|part| &part.hashes).copied().collect();
         let split = Split::new(&hashes);
-        let order_rows = self.codec.encode_order(&order)?;
-        let changes = Changes { rows: batch.rows(), order: &order, order_rows };
+        let changes = Changes { rows: batch.rows(), order: &order, encoded };
         let mut parts = std::mem::take(&mut self.parts);
         let top = &*self;
         let done = epoch.workers.run(&split, &mut parts, |part, rows| {
-            let group = |row: &u32| (*row, hashes[*row as usize], keys.get(*row as usize));
+            let group = |row: &u32| (*row, hashes[*row as usize], changes.key(*row));
             part.step(top, &changes, rows.iter().map(group))
         });
         self.parts = parts;
@@ -200,10 +210,16 @@ fn memory(row: &[u8]) -> usize {
 }
 
 impl Changes<'_> {
+    fn key(&self, row: u32) -> &[u8] {
+        let (part, row) = self.encoded.of(row as usize);
+        part.keys.get(row)
+    }
+
     /// Whether a row comes behind an encoded one whatever its other columns are.
     fn is_behind(&self, row: u32, last: &[u8]) -> bool {
         // No encoded value is the beginning of another, so as many bytes decide.
-        let order = self.order_rows.get(row as usize);
+        let (part, row) = self.encoded.of(row as usize);
+        let order = part.order.get(row);
         order > &last[..order.len().min(last.len())]
     }
 
