@@ -17,7 +17,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
 use super::node::{Node, Work};
-use crate::state::{Floor, FloorPart, Place, Release, Term};
+use crate::state::{Floor, FloorPart, Place, Release, Term, Timed};
 
 /// An expression that rows are grouped by, and its type.
 pub(super) type Key = (Arc<dyn PhysicalExpr>, DataType);
@@ -113,7 +113,10 @@ fn floor_of(expr: &Arc<dyn PhysicalExpr>, known: &[Known]) -> Option<Floor> {
             _ => return None,
         };
         let floor = floor_of(time, known)?;
-        return is_plain(&type_of(&floor)?).then(|| over(expr, at, vec![span], &floor))?;
+        if !is_plain(&type_of(&floor)?) || has_months(&span) && !is_of_days(&floor) {
+            return None;
+        }
+        return over(expr, at, vec![span], &floor);
     }
     let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
     let rises = matches!(call.name(), "date_bin" | "date_trunc");
@@ -158,6 +161,44 @@ fn is_interval(expr: &Arc<dyn PhysicalExpr>) -> bool {
         let of = literal.value().data_type();
         matches!(of, DataType::Interval(_) | DataType::Duration(_)) && !literal.value().is_null()
     })
+}
+
+/// Whether the length of a constant interval depends on the month.
+fn has_months(span: &Arc<dyn PhysicalExpr>) -> bool {
+    match span.downcast_ref::<Literal>().map(Literal::value) {
+        Some(ScalarValue::IntervalMonthDayNano(Some(span))) => span.months != 0,
+        Some(ScalarValue::IntervalYearMonth(_)) => true,
+        _ => false,
+    }
+}
+
+/// Whether what a floor is of is always the beginning of a day. Months that are added to other times
+/// do not keep their order: January 29th at 13:00 becomes February 28th at 13:00, and the 30th at
+/// 12:00 the 28th at 12:00.
+fn is_of_days(floor: &Floor) -> bool {
+    type_of(floor) == Some(DataType::Date32)
+        || floor.parts.iter().all(|part| begins_a_day(&part.expr))
+}
+
+fn begins_a_day(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        return *cast.cast_type() == DataType::Date32 || begins_a_day(cast.expr());
+    }
+    let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() else { return false };
+    let [size, _] = call.args() else { return false };
+    match (call.name(), size.downcast_ref::<Literal>().map(Literal::value)) {
+        ("date_bin", Some(ScalarValue::IntervalMonthDayNano(Some(size)))) => {
+            size.nanoseconds % NANOS_PER_DAY == 0
+        }
+        ("date_trunc", Some(size)) => {
+            let is_long = |size: &str| {
+                let long = ["day", "week", "month", "quarter", "year"];
+                long.iter().any(|long| long.eq_ignore_ascii_case(size))
+            };
+            size.try_as_str().flatten().is_some_and(is_long)
+        }
+        _ => false,
+    }
 }
 
 /// What is taken away from a time at most: a constant, or the longest of some.
@@ -206,9 +247,14 @@ pub(super) fn united(inputs: &[&[Known]]) -> Vec<Known> {
     first.iter().enumerate().map(|of| column(of).unwrap_or_default()).collect()
 }
 
-/// Of rows whose group changes as a whole: old rows of it may come back, but only with the times that
-/// tell the group apart.
-pub(super) fn grouped(keys: &[Key], known: &[Known]) -> Vec<Known> {
+/// Of an operator that looks at a group as a whole when one of its rows changes: by what it will not
+/// look at a group of its input again, and what is known of its rows' columns.
+pub(super) fn by_group(keys: &[Key], known: &[Known]) -> (Option<Term>, Vec<Known>) {
+    (term(keys, known), grouped(keys, known))
+}
+
+/// Old rows of a group may come back, but only with the times that tell the group apart.
+fn grouped(keys: &[Key], known: &[Known]) -> Vec<Known> {
     let is_key = |i: usize| {
         let mut columns = keys.iter().filter_map(|(key, _)| key.downcast_ref::<Column>());
         columns.any(|key| key.index() == i)
@@ -226,8 +272,27 @@ pub(super) fn term(keys: &[Key], known: &[Known]) -> Option<Term> {
     keys.iter().enumerate().find_map(|(i, (key, of))| {
         let floor = floor_of(key, known)?;
         (type_of(&floor)? == *of).then_some(())?;
-        Some(Term { floor, place: Place::new(&types, i)?, data_type: of.clone() })
+        Some(Term { floor, of: Timed::Keys(Place::new(&types, i)?), data_type: of.clone() })
     })
+}
+
+/// Sessions of a gap that no later row belongs to, of rows whose times are `known`.
+pub(super) fn of_sessions(known: &Known, gap: i64, data_type: &DataType) -> Option<Term> {
+    let floor = known.floor()?.clone();
+    let is_fit = type_of(&floor)? == *data_type;
+    is_fit.then(|| Term { floor, of: Timed::Sessions { gap }, data_type: data_type.clone() })
+}
+
+/// What a time has at least in later changes of its side of a join, and in those of the other side
+/// that match it because it is not before their `earlier` time.
+pub(super) fn of_order(
+    (later, known): (&Arc<dyn PhysicalExpr>, &[Known]),
+    (earlier, others): (&Arc<dyn PhysicalExpr>, &[Known]),
+    data_type: &DataType,
+) -> Option<Floor> {
+    let (own, other) = (floor_of(later, known)?, floor_of(earlier, others)?);
+    let is_fit = type_of(&own)? == *data_type && type_of(&other)? == *data_type;
+    is_fit.then(|| least(&own, &other))
 }
 
 /// The least of two floors, and so what a value has at least that comes from either side.
@@ -256,7 +321,7 @@ impl Sides<'_> {
         (0..types.len()).find_map(|i| {
             let (floor, data_type) = (self.floor(i)?, types[i].clone());
             (type_of(&floor)? == data_type).then_some(())?;
-            Some(Term { floor, place: Place::new(&types, i)?, data_type })
+            Some(Term { floor, of: Timed::Keys(Place::new(&types, i)?), data_type })
         })
     }
 
@@ -294,9 +359,11 @@ pub(super) fn release_arrangements(nodes: &mut [Node]) -> Result<()> {
 impl Node {
     /// Has the node let go of the state that is below the floors of all of `terms`.
     pub(super) fn let_go(&mut self, terms: Vec<Term>) -> Result<()> {
-        self.released_by = terms.iter().flat_map(|term| term.floor.tables()).collect();
+        let tables = terms.iter().flat_map(|term| term.floor.tables()).collect();
+        let Some(release) = Release::new(terms)? else { return Ok(()) };
+        self.released_by = tables;
         if let Work::Operator(operator) = &mut self.work {
-            operator.let_go(Release::new(terms)?);
+            operator.let_go(release);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::node::{Growth, Keeps, Node, Work};
+use super::node::{Growth, Keeps, Node};
 
 /// What a node keeps between epochs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) fn of(nodes: &[Node], number: usize) -> Option<KeptState> {
         Keeps::Waiting => {
             let slowest =
                 format!("rows of open windows, by the watermark of {}", names(nodes, &node.tables));
-            (node.tables.iter().all(|&table| has_event_time(&nodes[table])), slowest)
+            (node.tables.iter().all(|&table| nodes[table].has_event_time()), slowest)
         }
         Keeps::First(count) => of_groups(nodes, node, &first(count)),
         Keeps::Groups => of_groups(nodes, node, "one row a group"),
@@ -68,22 +68,21 @@ fn first(count: usize) -> String {
 
 fn of_groups(nodes: &[Node], node: &Node, what: &str) -> (bool, String) {
     if !node.released_by.is_empty() {
-        return (
-            true,
-            format!(
-                "{what} of the last times, by the watermark of {}",
-                names(nodes, &node.released_by)
-            ),
-        );
+        return (true, format!("{what} {}", of_last_times(nodes, node)));
     }
     (node.growth == Growth::Nothing, what.to_owned())
+}
+
+/// A time that is NULL is never passed.
+fn of_last_times(nodes: &[Node], node: &Node) -> String {
+    let names = names(nodes, &node.released_by);
+    format!("of the last times and of none, by the watermark of {names}")
 }
 
 /// `prefix` says what is kept of the rows.
 fn of_rows(nodes: &[Node], node: &Node, prefix: &str) -> (bool, String) {
     if !node.released_by.is_empty() {
-        let names = names(nodes, &node.released_by);
-        return (true, format!("{prefix}rows of the last times, by the watermark of {names}"));
+        return (true, format!("{prefix}rows {}", of_last_times(nodes, node)));
     }
     let below = node.inputs.first().map_or(node, |&input| source_of(nodes, input));
     match (node.growth, &below.name) {
@@ -101,10 +100,6 @@ fn source_of(nodes: &[Node], number: usize) -> &Node {
         [input] if node.name.is_none() && node.keeps != Keeps::Groups => source_of(nodes, *input),
         _ => node,
     }
-}
-
-fn has_event_time(table: &Node) -> bool {
-    matches!(&table.work, Work::Input(input) if input.has_event_time())
 }
 
 fn names(nodes: &[Node], tables: &BTreeSet<usize>) -> String {

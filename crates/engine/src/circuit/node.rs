@@ -31,8 +31,8 @@ pub(crate) struct Node {
     pub(crate) tables: BTreeSet<usize>,
     /// What is known of its columns; of those behind the end of the list, nothing.
     pub(crate) known: Vec<Known>,
-    /// Of each input that is an arrangement, which groups of it the node will not look at again; none
-    /// for those behind the end of the list.
+    /// Of each input that is an arrangement, what of it the node will not look at again; nothing for
+    /// those behind the end of the list.
     pub(crate) claims: Vec<Option<Term>>,
     pub(crate) keeps: Keeps,
     /// What its content grows with.
@@ -49,6 +49,11 @@ impl Node {
             Work::Input(_) => None,
             Work::Operator(operator) => operator.arranged(),
         }
+    }
+
+    /// Whether it is a table that has event time.
+    pub(crate) fn has_event_time(&self) -> bool {
+        matches!(&self.work, Work::Input(input) if input.has_event_time())
     }
 }
 

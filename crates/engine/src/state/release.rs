@@ -4,6 +4,8 @@
 //! seen in a view. It is therefore done where it costs least: while runs are merged, and by sweeps
 //! over groups that are made when enough of them can go.
 
+use std::iter::Sum;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -12,6 +14,8 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::{Error, Result};
+
+use super::times;
 
 /// What every later change has in a column at least, unless it is NULL: the least of functions of
 /// event time that never fall.
@@ -83,13 +87,13 @@ fn instant(us: i64, of: &DataType) -> Option<ScalarValue> {
 }
 
 /// Where in an encoded key (`arrow::row`, nulls first, ascending) a column stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     before: Vec<Width>,
     width: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Width {
     Fixed(usize),
     /// Text and bytes: blocks, each with a byte behind it that says whether another follows.
@@ -156,16 +160,27 @@ fn width(of: &DataType) -> Option<Width> {
     })
 }
 
-/// Keys whose time is below a floor.
+/// State whose time is below a floor.
 #[derive(Clone, Debug)]
 pub(crate) struct Term {
     pub(crate) floor: Floor,
-    pub(crate) place: Place,
-    /// The type of the time in the key.
+    pub(crate) of: Timed,
     pub(crate) data_type: DataType,
 }
 
-/// Keys that no later change has: those that are below the floors of all terms.
+/// What has a time.
+#[derive(Clone, Debug)]
+pub(crate) enum Timed {
+    /// Groups, in their keys.
+    Keys(Place),
+    /// Rows, which are in the order of their times.
+    Rows,
+    /// Sessions, of rows that are only ever added and are in the order of their times: one ends a gap
+    /// after its last row.
+    Sessions { gap: i64 },
+}
+
+/// State that no later change can reach: what is below the floors of all terms.
 #[derive(Debug)]
 pub(crate) struct Release {
     terms: Vec<(Term, RowConverter)>,
@@ -174,33 +189,45 @@ pub(crate) struct Release {
     cut: Option<Cut>,
 }
 
-/// The keys that a [`Release`] lets go as of an epoch.
-#[derive(Clone, Debug)]
-pub(crate) struct Cut {
-    terms: Vec<(Place, Box<[u8]>)>,
+/// What a [`Release`] lets go as of an epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cut {
+    /// Groups whose keys have times below all of these.
+    Keys(Vec<(Place, Box<[u8]>)>),
+    /// Rows from before this time.
+    Rows { from: i64 },
+    /// Rows of sessions that end at this time or before.
+    Sessions { end: i64, gap: i64 },
 }
 
 impl Cut {
+    /// Whether a group goes as a whole, as its key alone says.
     pub(crate) fn is_past(&self, key: &[u8]) -> bool {
-        self.terms.iter().all(|(place, floor)| place.find(key).is_some_and(|time| time < &**floor))
+        let is_below = |(place, floor): &(Place, Box<[u8]>)| {
+            place.find(key).is_some_and(|time| time < &**floor)
+        };
+        matches!(self, Self::Keys(terms) if terms.iter().all(is_below))
     }
 }
 
 impl Release {
-    /// `terms` are one at least.
+    /// `terms` are one at least. `None`: what goes by one of them need not go by another.
     ///
     /// # Errors
     /// `Bug` if times cannot be encoded.
-    pub(crate) fn new(terms: Vec<Term>) -> Result<Self> {
-        if terms.is_empty() {
+    pub(crate) fn new(terms: Vec<Term>) -> Result<Option<Self>> {
+        let Some(first) = terms.first().map(|term| discriminant(&term.of)) else {
             return Err(Error::bug("state would be let go without a reason"));
+        };
+        if terms.iter().any(|term| discriminant(&term.of) != first) {
+            return Ok(None);
         }
         let converter = |term: Term| {
             let converter = RowConverter::new(vec![SortField::new(term.data_type.clone())])?;
             Ok((term, converter))
         };
         let terms = terms.into_iter().map(converter).collect::<Result<_>>()?;
-        Ok(Self { terms, seen: Vec::new(), cut: None })
+        Ok(Some(Self { terms, seen: Vec::new(), cut: None }))
     }
 
     /// Takes note of how far event time has come, and says whether more may go than before.
@@ -212,15 +239,30 @@ impl Release {
             return false;
         }
         self.seen = now;
-        let terms = self.terms.iter().map(|(term, converter)| {
-            Some((term.place.clone(), term.floor.encoded(converter, passed)?))
-        });
-        let Some(terms) = terms.collect::<Option<Vec<_>>>() else { return false };
-        let moved = self.cut.as_ref().is_none_or(|cut| {
-            cut.terms.iter().zip(&terms).any(|((_, before), (_, after))| after > before)
-        });
-        self.cut = Some(Cut { terms });
+        let Some(cut) = self.cut_at(passed) else { return false };
+        let moved = self.cut.as_ref() != Some(&cut);
+        self.cut = Some(cut);
         moved
+    }
+
+    /// `None` while there is no floor of one of the terms.
+    fn cut_at(&self, passed: &[i64]) -> Option<Cut> {
+        let mut floors = Vec::with_capacity(self.terms.len());
+        for (term, converter) in &self.terms {
+            floors.push((&term.of, term.floor.encoded(converter, passed)?));
+        }
+        let least = || floors.iter().map(|(_, floor)| times::time(floor)).min().flatten();
+        let gap = |of: &Timed| if let Timed::Sessions { gap } = of { *gap } else { 0 };
+        Some(match floors.first()? {
+            (Timed::Keys(_), _) => {
+                Cut::Keys(floors.into_iter().filter_map(key_and_floor).collect())
+            }
+            (Timed::Rows, _) => Cut::Rows { from: least()? },
+            // What ended by the one may go on by a longer gap.
+            (Timed::Sessions { .. }, _) => {
+                Cut::Sessions { end: least()?, gap: floors.iter().map(|(of, _)| gap(of)).max()? }
+            }
+        })
     }
 
     pub(crate) fn cut(&self) -> Option<&Cut> {
@@ -228,51 +270,95 @@ impl Release {
     }
 }
 
-/// One group in so many must be able to go for a look at all of them to be worth it: then every
-/// group pays for a fixed number of looks.
+/// One part in so many must be able to go for a look at all to be worth it: then each part pays for
+/// a fixed number of looks.
 const SWEPT_SHARE: usize = 8;
+
+/// How much there is to be looked through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Groups, and what is kept of each and looked through with it.
+    pub(crate) kept: usize,
+    /// Places that are looked at though they are empty.
+    pub(crate) empty: usize,
+}
 
 /// When to look through groups that are kept in tables.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     release: Release,
-    /// When the floor has passed this time, enough of the groups that were there can go.
+    /// When the floor has passed this time, enough of the groups that were there can go; `None` if
+    /// time alone will not make it enough.
     due: Option<Box<[u8]>>,
-    /// Groups that were kept the last time.
-    kept: usize,
+    /// What there was to look through the last time, when all that was past had gone.
+    left: Extent,
 }
 
 impl Sweep {
-    /// For keys that begin with what the only term of `release` speaks of.
+    /// For keys in which the only term of `release` finds a time.
     pub(crate) fn new(release: Release) -> Self {
-        Self { release, due: None, kept: 0 }
+        Self { release, due: None, left: Extent { kept: 0, empty: 0 } }
     }
 
-    /// The keys to let go, if it is time to look through `groups` groups.
-    pub(crate) fn start(&mut self, passed: &[i64], groups: usize) -> Option<Cut> {
+    /// The keys to let go, if it is time to look through all groups.
+    pub(crate) fn start(&mut self, passed: &[i64], extent: Extent) -> Option<Cut> {
         let moved = self.release.advance(passed);
         let cut = self.release.cut()?;
-        let [(_, floor)] = cut.terms.as_slice() else { return None };
+        let (_, floor) = only_key(cut)?;
         let is_due = self.due.as_ref().is_some_and(|due| due < floor);
-        (moved && (is_due || groups > 2 * self.kept)).then(|| cut.clone())
+        let has_grown = extent.kept > (2 * self.left.kept).max(self.left.share());
+        (moved && (is_due || has_grown)).then(|| cut.clone())
     }
 
-    /// To be called when all groups have been looked through, with the keys of those that are kept.
-    pub(crate) fn finish<'a>(&mut self, cut: &Cut, kept: impl Iterator<Item = &'a [u8]>) {
-        let [(place, _)] = cut.terms.as_slice() else { return };
-        let mut times = Vec::new();
-        self.kept = 0;
-        for key in kept {
-            self.kept += 1;
-            times.extend(place.find(key));
-        }
-        self.due = match times.len().checked_sub(1) {
-            None => None,
-            Some(last) => {
-                let (_, due, _) = times.select_nth_unstable(last.min(self.kept / SWEPT_SHARE));
-                Some((*due).into())
-            }
-        };
+    /// To be called when all groups have been looked through, with the keys of those that are kept and
+    /// how much is kept of each.
+    pub(crate) fn finish<'a>(
+        &mut self,
+        cut: &Cut,
+        extent: Extent,
+        kept: impl Iterator<Item = (&'a [u8], usize)>,
+    ) {
+        let Some((place, _)) = only_key(cut) else { return };
+        let mut times: Vec<(&[u8], usize)> =
+            kept.filter_map(|(key, size)| Some((place.find(key)?, size))).collect();
+        self.left = extent;
+        times.sort_unstable();
+        let mut going = 0;
+        let due = times.iter().find(|(_, size)| {
+            going += size;
+            going > extent.share()
+        });
+        self.due = due.map(|(time, _)| (*time).into());
+    }
+}
+
+fn key_and_floor((of, floor): (&Timed, Box<[u8]>)) -> Option<(Place, Box<[u8]>)> {
+    match of {
+        Timed::Keys(place) => Some((place.clone(), floor)),
+        Timed::Rows | Timed::Sessions { .. } => None,
+    }
+}
+
+fn only_key(cut: &Cut) -> Option<&(Place, Box<[u8]>)> {
+    match cut {
+        Cut::Keys(terms) => terms.first().filter(|_| terms.len() == 1),
+        Cut::Rows { .. } | Cut::Sessions { .. } => None,
+    }
+}
+
+impl Sum for Extent {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self { kept: 0, empty: 0 }, |all, part| Self {
+            kept: all.kept + part.kept,
+            empty: all.empty + part.empty,
+        })
+    }
+}
+
+impl Extent {
+    /// What of it must be able to go for a look to be worth it.
+    fn share(self) -> usize {
+        (self.kept + self.empty) / SWEPT_SHARE
     }
 }
 
@@ -336,7 +422,8 @@ mod tests {
     fn release(parts: Vec<FloorPart>) -> Release {
         let data_type = DataType::Timestamp(TimeUnit::Millisecond, None);
         let place = Place::new(std::slice::from_ref(&data_type), 0).unwrap();
-        Release::new(vec![Term { floor: Floor { parts }, place, data_type }]).unwrap()
+        let of = Timed::Keys(place);
+        Release::new(vec![Term { floor: Floor { parts }, of, data_type }]).unwrap().unwrap()
     }
 
     #[test]
@@ -360,14 +447,66 @@ mod tests {
         let mut groups = encode(times((0..800).map(Some).collect()));
         let mut looks = 0;
         for now in 0..900 {
-            let Some(cut) = sweep.start(&[now * 1_000], groups.len()) else { continue };
+            let extent = Extent { kept: groups.len(), empty: 0 };
+            let Some(cut) = sweep.start(&[now * 1_000], extent) else { continue };
             looks += 1;
             groups.retain(|key| !cut.is_past(key));
-            sweep.finish(&cut, groups.iter().map(|key| &**key));
+            let extent = Extent { kept: groups.len(), empty: 0 };
+            sweep.finish(&cut, extent, groups.iter().map(|key| (&**key, 1)));
             assert!(groups.len() as i64 <= 800 - now);
         }
         assert!(groups.is_empty());
         assert!((10..60).contains(&looks), "{looks}");
+    }
+
+    /// Groups that come and go beside much that stays: what stays, groups without a time or places
+    /// of groups that have gone, is not looked through for their sake.
+    #[test]
+    fn what_stays_is_not_looked_through_again_and_again() {
+        let without_time = encode(times(vec![None])).remove(0);
+        for (staying, empty) in [(8_000, 0), (0, 8_000), (500, 4_000)] {
+            let mut sweep = Sweep::new(release(vec![identity(0)]));
+            let keys = encode(times((0..20_000).map(Some).collect()));
+            let mut groups = vec![without_time.clone(); staying];
+            let (mut looked, mut most) = (0, 0);
+            for (now, new) in keys.chunks(20).enumerate() {
+                groups.extend_from_slice(new);
+                most = most.max(groups.len());
+                let extent = Extent { kept: groups.len(), empty };
+                let Some(cut) = sweep.start(&[now as i64 * 20_000], extent) else { continue };
+                looked += groups.len() + empty;
+                groups.retain(|key| !cut.is_past(key));
+                let extent = Extent { kept: groups.len(), empty };
+                sweep.finish(&cut, extent, groups.iter().map(|key| (&**key, 1)));
+            }
+            assert!(looked <= 10 * (20_000 + staying + empty), "{looked} of {staying}, {empty}");
+            assert!(most <= 2 * staying + empty / 8 + 500, "{most} of {staying}, {empty}");
+        }
+    }
+
+    /// A merge that waits for rows that do not come is dropped with the runs that it is of.
+    #[test]
+    fn merges_let_go_of_what_is_past() {
+        let (mut spine, mut release) = (Spine::default(), release(vec![identity(0)]));
+        let keys = encode(times((0..3_200).map(Some).collect()));
+        let hash = |key: &[u8]| syncline_change::row::hash(key) >> PARTITION_BITS;
+        // What the last one is merged with is too long for the next merge to be done at once.
+        for part in [&keys[..2_000], &keys[2_000..2_800], &keys[2_800..]] {
+            let mut part: Vec<&[u8]> = part.iter().map(|key| &**key).collect();
+            part.sort_unstable_by_key(|key| (hash(key), *key));
+            let mut builder = RunBuilder::default();
+            for key in part {
+                builder.open_group(hash(key), key);
+                builder.push(b"row", 1);
+            }
+            spine.insert(builder.finish().unwrap(), release.cut()).unwrap();
+        }
+        release.advance(&[3_199_000]);
+        spine.forget(release.cut().unwrap(), None);
+        assert_eq!((spine.runs().count(), spine.len()), (2, 3_200));
+        release.advance(&[3_200_000]);
+        spine.forget(release.cut().unwrap(), None);
+        assert_eq!((spine.len(), spine.bytes()), (0, 0));
     }
 
     /// Rows of each time come for a while; then they are in no run any more, merged or not.
@@ -388,7 +527,7 @@ mod tests {
             }
             spine.insert(builder.finish().unwrap(), release.cut()).unwrap();
             release.advance(&[now as i64 * 1_000]);
-            spine.forget(release.cut().unwrap());
+            spine.forget(release.cut().unwrap(), None);
             most = most.max(spine.len());
             for (i, key) in keys.iter().enumerate().skip(now).take(10) {
                 let mut group = Group::default();
@@ -399,7 +538,7 @@ mod tests {
         }
         assert!(most <= 300, "{most}");
         release.advance(&[i64::MAX]);
-        spine.forget(release.cut().unwrap());
+        spine.forget(release.cut().unwrap(), None);
         assert_eq!((spine.len(), spine.bytes()), (0, 0));
     }
 

@@ -1,9 +1,13 @@
 //! State that watermarks let go: views stay what the batch engine computes, and state stays small.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
-use syncline_change::Batch;
+use arrow::buffer::Buffer;
+use arrow::compute::concat_batches;
+use syncline_change::spill::{Spill, SpillWriter};
+use syncline_change::{Batch, Result};
 use syncline_engine::{Circuit, Emit, EventTime, NodeKind, Options, TableDef, TableInput, ViewDef};
 
 use crate::random::Random;
@@ -14,20 +18,25 @@ const EPOCH_ROWS: usize = 60;
 /// By how much event time moves on in an epoch.
 const STEP_US: i64 = 10_000_000;
 const LATENESS_US: i64 = 30_000_000;
-/// The batch engine is asked after every so many epochs, and at the end.
-const COMPARED: u64 = 8;
 
 /// What the tables `t` and `u` are.
 #[derive(Clone, Copy)]
 struct Tables {
     event_time: bool,
+    lateness_us: i64,
     keyed: bool,
     /// How far `u` is behind `t`.
     behind_us: i64,
     idle_us: Option<i64>,
 }
 
-const TIMED: Tables = Tables { event_time: true, keyed: false, behind_us: 0, idle_us: None };
+const TIMED: Tables = Tables {
+    event_time: true,
+    lateness_us: LATENESS_US,
+    keyed: false,
+    behind_us: 0,
+    idle_us: None,
+};
 const UNTIMED: Tables = Tables { event_time: false, ..TIMED };
 
 fn defs(tables: Tables) -> Vec<TableDef> {
@@ -37,7 +46,7 @@ fn defs(tables: Tables) -> Vec<TableDef> {
         primary_key: tables.keyed.then(|| vec![0]),
         event_time: tables.event_time.then_some(EventTime {
             column: 4,
-            lateness_us: LATENESS_US,
+            lateness_us: tables.lateness_us,
             idle_us: tables.idle_us,
         }),
         deletes: false,
@@ -66,32 +75,72 @@ fn some_rows(random: &mut Random, epoch: u64, tables: Tables, table: usize) -> R
     RecordBatch::try_new(batch.schema(), columns).unwrap()
 }
 
-/// Rows that are kept after each epoch.
-fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
+/// How the same rows are computed.
+#[derive(Clone, Copy)]
+struct Way {
+    workers: usize,
+    /// So many epochs' rows are taken in as one epoch.
+    together: u64,
+    /// The batch engine is asked after every so many epochs, and at the end.
+    compared: u64,
+    /// Whether what is merged of the rows by key goes out of memory.
+    spills: bool,
+}
+
+const ONE_BY_ONE: Way = Way { workers: 1, together: 1, compared: 8, spills: false };
+/// Enough rows at a time for more than one worker to have some.
+const FOUR_WORKERS: Way = Way { workers: 4, together: 40, compared: 40, spills: false };
+
+fn circuit(tables: Tables, workers: usize, views: &[ViewDef]) -> Circuit {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
+    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0, seed: 0 };
+    Circuit::new(defs(tables), views, options).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn view_defs(sql: &str, emit: Emit, helpers: &[(&str, &str)]) -> Vec<ViewDef> {
     let view = |name: &str, sql: &str, emit| ViewDef { name: name.into(), sql: sql.into(), emit };
-    let mut views: Vec<ViewDef> =
-        helpers.iter().map(|(name, sql)| view(name, sql, Emit::Changes)).collect();
-    views.push(view("view", sql, emit));
-    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
-    let mut circuit = Circuit::new(defs(tables), &views, options)
-        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
+    let helpers = helpers.iter().map(|(name, sql)| view(name, sql, Emit::Changes));
+    helpers.chain([view("view", sql, emit)]).collect()
+}
+
+/// Rows that are kept after each epoch.
+fn run_in(way: Way, tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
+    let views = view_defs(sql, emit, helpers);
+    let mut circuit = circuit(tables, way.workers, &views);
+    let elsewhere = Arc::new(Elsewhere::default());
+    if way.spills {
+        circuit.limit_memory(1, elsewhere.clone());
+    }
     let mut beside = Beside::new(sql, &defs(tables), &views, &circuit);
     let mut random = Random::new(11);
     let mut state = Vec::new();
+    let mut gathered = [vec![], vec![]];
     for number in 1..=EPOCHS {
+        for (table, rows) in gathered.iter_mut().enumerate() {
+            rows.push(some_rows(&mut random, number, tables, table));
+        }
+        if number % way.together != 0 {
+            continue;
+        }
         let finished = number == EPOCHS;
-        let input = (0..2).map(|table| {
-            let rows = some_rows(&mut random, number, tables, table);
+        let input = gathered.iter_mut().enumerate().map(|(table, rows)| {
+            let rows = concat_batches(&rows[0].schema(), &std::mem::take(rows)).unwrap();
             TableInput { table, rows: vec![Batch::inserts(rows)], finished }
         });
         let output = circuit.step(number, number as i64, input.collect()).unwrap();
         beside.take_in(&output, |_, _| {});
         state.push(circuit.stats().iter().map(|node| node.state_rows).sum());
-        if number % COMPARED == 0 || finished {
+        if number % way.compared == 0 || finished {
             beside.assert_equal(&circuit, number, String::new);
         }
     }
+    assert_eq!(way.spills, elsewhere.0.load(Ordering::Relaxed) > 0, "{sql}");
     state
+}
+
+fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
+    run_in(FOUR_WORKERS, tables, emit, sql, helpers);
+    run_in(ONE_BY_ONE, tables, emit, sql, helpers)
 }
 
 /// With event time state stays below `most`, and without it grows far beyond.
@@ -103,6 +152,47 @@ fn stays_below(most: u64, emit: Emit, sql: &str, helpers: &[(&str, &str)]) {
     let untimed = run(UNTIMED, Emit::Changes, sql, helpers);
     let last = untimed.last().copied().unwrap();
     assert!(last > 2 * most, "{sql}: {last} rows are kept without event time");
+}
+
+/// Takes in epochs, each some rows by table and time in seconds, and compares after each.
+fn follow(tables: Tables, sql: &str, helpers: &[(&str, &str)], epochs: &[&[(usize, Row)]]) {
+    let views = view_defs(sql, Emit::Changes, helpers);
+    let mut circuit = circuit(tables, 1, &views);
+    let mut beside = Beside::new(sql, &defs(tables), &views, &circuit);
+    for (number, epoch) in (1..).zip(epochs) {
+        let input = epoch.iter().map(|(table, row)| {
+            let rows = Batch::inserts(rows(std::slice::from_ref(row)));
+            TableInput { table: *table, rows: vec![rows], finished: false }
+        });
+        let output = circuit.step(number, number as i64, input.collect()).unwrap();
+        beside.take_in(&output, |_, _| {});
+        beside.assert_equal(&circuit, number, String::new);
+    }
+}
+
+/// What is spilled, in memory after all, and how many pieces there were.
+#[derive(Debug, Default)]
+struct Elsewhere(AtomicUsize);
+
+#[derive(Debug)]
+struct Piece(Vec<Vec<u8>>);
+
+impl Spill for Elsewhere {
+    fn begin(&self, sizes: &[usize]) -> Result<Box<dyn SpillWriter>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Piece(vec![vec![]; sizes.len()])))
+    }
+}
+
+impl SpillWriter for Piece {
+    fn append(&mut self, part: usize, bytes: &[u8]) -> Result<()> {
+        self.0[part].extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Buffer>> {
+        Ok(self.0.iter().map(|bytes| Buffer::from_slice_ref(bytes)).collect())
+    }
 }
 
 const HELPERS: [(&str, &str); 2] = [
@@ -129,7 +219,7 @@ fn windows_of_aggregates() {
         &[],
     );
     stays_below(
-        90,
+        110,
         Emit::Changes,
         "SELECT date_trunc('minute', ts) + INTERVAL '1 minute' AS e, g, k, avg(v) AS a \
          FROM t GROUP BY date_trunc('minute', ts) + INTERVAL '1 minute', g, k",
@@ -202,10 +292,103 @@ fn distinct_times() {
 
 #[test]
 fn sums_of_sessions() {
-    let sql = "SELECT k, window_start, window_end, count(*) AS c \
-               FROM session(t, ts, INTERVAL '2 seconds', k) GROUP BY k, window_start, window_end";
-    let state = run(TIMED, Emit::Changes, sql, &[]);
-    assert!(state.last().unwrap() < run(UNTIMED, Emit::Changes, sql, &[]).last().unwrap());
+    for (gap, key, most) in [("2 seconds", "k", 1_500), ("100 milliseconds", "", 1_500)] {
+        let (of, by) = match key {
+            "" => (String::new(), String::new()),
+            key => (format!(", {key}"), format!("{key}, ")),
+        };
+        let sql = format!(
+            "SELECT {by}window_start, window_end, count(*) AS c FROM \
+             session(t, ts, INTERVAL '{gap}'{of}) GROUP BY {by}window_start, window_end"
+        );
+        stays_below(most, Emit::Changes, &sql, &[]);
+    }
+}
+
+/// Sessions that do not end for long, and those of rows that come and go.
+#[test]
+fn sessions_that_go_on_are_not_let_go() {
+    for sql in [
+        "SELECT window_start, window_end, count(*) AS c FROM session(t, ts, INTERVAL '1 second') \
+         GROUP BY window_start, window_end",
+        "SELECT k, c, window_start, window_end FROM session(ends, e, INTERVAL '30 seconds', k)",
+        "SELECT o.k, o.c, s.window_start FROM ends o JOIN (SELECT k, window_start, window_end FROM \
+         session(u, ts, INTERVAL '5 seconds', k)) s ON o.k = s.k AND o.e = s.window_end",
+    ] {
+        let ends = ("ends", "SELECT k, c, window_end AS e FROM of_t");
+        run(TIMED, Emit::Changes, sql, &[HELPERS[0], HELPERS[1], ends]);
+    }
+}
+
+#[test]
+fn joins_by_a_range_of_times() {
+    let on = "ON t.k = u.k AND t.n = u.n AND u.ts BETWEEN t.ts - INTERVAL '5 seconds' AND t.ts";
+    for sql in [
+        format!("SELECT t.k, t.n, u.n AS m, u.ts FROM t JOIN u {on}"),
+        format!("SELECT t.k, t.n, u.n AS m, u.ts FROM t LEFT JOIN u {on} AND t.g < u.g"),
+        format!("SELECT t.k, t.n, u.n AS m, u.ts FROM t FULL JOIN u {on} AND t.v < 3"),
+        "SELECT n FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n = t.n AND u.ts >= t.ts \
+         AND u.ts < t.ts + INTERVAL '2 seconds')"
+            .to_owned(),
+        "SELECT n FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n = t.n AND u.ts > t.ts \
+         AND u.ts <= t.ts + INTERVAL '1 second')"
+            .to_owned(),
+        // Of what the join puts out groups go, too.
+        format!("SELECT u.ts, count(*) AS c FROM t JOIN u {on} GROUP BY u.ts"),
+    ] {
+        stays_below(4_000, Emit::Changes, &sql, &[]);
+    }
+    // Both sides have rows that go again.
+    let sql = "SELECT a.k, a.c, b.s FROM of_t a JOIN of_u b ON a.k = b.k \
+               AND a.window_end >= b.window_end \
+               AND a.window_end <= b.window_end + INTERVAL '40 seconds'";
+    stays_below(800, Emit::Changes, sql, &HELPERS);
+}
+
+/// Only one side can go, or neither.
+#[test]
+fn joins_by_half_a_range_of_times() {
+    for sql in [
+        "SELECT t.k, u.n FROM t JOIN u ON t.g = u.g AND t.k = u.k AND t.n = u.n AND u.ts <= t.ts",
+        "SELECT t.k, t.n FROM t LEFT JOIN u ON t.g = u.g AND t.k = u.k AND t.n = u.n \
+         AND u.ts < t.ts - INTERVAL '100 seconds'",
+        "SELECT t.k, t.n FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n = t.n \
+         AND u.ts > t.ts + INTERVAL '100 seconds')",
+    ] {
+        run(TIMED, Emit::Changes, sql, &[]);
+    }
+}
+
+/// A condition that fails is not computed for rows that may have gone.
+#[test]
+fn conditions_that_fail_do_so_within_the_range_alone() {
+    let sql = "SELECT t.n, u.n AS m FROM t JOIN u ON t.k = u.k AND u.ts <= t.ts \
+               AND u.ts > t.ts - INTERVAL '5 seconds' AND 1 / u.n < 5";
+    let mut letters = [1, 40].map(|together| {
+        let views = view_defs(sql, Emit::Changes, &[]);
+        let mut circuit = circuit(TIMED, 1, &views);
+        let (mut random, mut gathered, mut letters) = (Random::new(5), [vec![], vec![]], vec![]);
+        for number in 1..=EPOCHS {
+            for (table, rows) in gathered.iter_mut().enumerate() {
+                rows.push(some_rows(&mut random, number, TIMED, table));
+            }
+            if number % together != 0 {
+                continue;
+            }
+            let input = gathered.iter_mut().enumerate().map(|(table, rows)| {
+                let rows = concat_batches(&rows[0].schema(), &std::mem::take(rows)).unwrap();
+                TableInput { table, rows: vec![Batch::inserts(rows)], finished: false }
+            });
+            let output = circuit.step(number, 0, input.collect()).unwrap();
+            let of_view = output.rejected.into_iter().filter(|(name, _)| name == "view");
+            letters.extend(of_view.map(|(_, letter)| letter.bytes));
+        }
+        letters.sort();
+        letters
+    });
+    let [one_by_one, together] = &mut letters;
+    assert!(!one_by_one.is_empty());
+    assert!(one_by_one == together, "{} and {} letters", one_by_one.len(), together.len());
 }
 
 #[test]
@@ -229,6 +412,26 @@ fn closed_windows_that_are_shown_once() {
     assert!(state.iter().max().copied().unwrap() <= 150, "{state:?}");
 }
 
+/// Runs that are outside of memory let go as those in it do.
+#[test]
+fn state_outside_of_memory() {
+    let spilled = Way { spills: true, compared: 40, ..ONE_BY_ONE };
+    let padded = [
+        ("p", "SELECT *, repeat('x', 1000) AS f FROM t"),
+        ("q", "SELECT *, repeat('x', 1000) AS f FROM u"),
+    ];
+    for sql in [
+        "SELECT window_end, f, sum(n) OVER (PARTITION BY window_end) AS s \
+         FROM tumble(p, ts, INTERVAL '1 minute')",
+        "SELECT p.v, q.v AS w, p.ts, left(p.f, 1) AS f, left(q.f, 1) AS e FROM p LEFT JOIN q \
+         ON p.g = q.g AND q.ts BETWEEN p.ts - INTERVAL '1 second' AND p.ts AND q.n < p.n",
+        "SELECT * FROM session(p, ts, INTERVAL '200 milliseconds')",
+    ] {
+        let state = run_in(spilled, TIMED, Emit::Changes, sql, &padded);
+        assert!(state.iter().max().copied().unwrap() < 3_000, "{sql}: {state:?}");
+    }
+}
+
 /// A row with a key replaces one with an old time, so nothing may go.
 #[test]
 fn rows_with_keys_are_not_let_go() {
@@ -240,6 +443,65 @@ fn rows_with_keys_are_not_let_go() {
     ] {
         run(keyed, Emit::Changes, sql, &[]);
     }
+}
+
+const NOT_LATE: Tables = Tables { lateness_us: 0, ..TIMED };
+
+fn row(at: i64, n: i64, v: f64) -> Row {
+    Row { k: Some(1), g: None, v: Some(v), n: Some(n), ts: at * 1_000_000 }
+}
+
+/// January 29th at 13:00 becomes February 28th at 13:00, and the 30th at 12:00 the 28th at 12:00.
+#[test]
+fn months_do_not_keep_the_order_of_times() {
+    const HOUR: i64 = 3_600;
+    const JANUARY_28TH: i64 = 1_674_864_000;
+    let at = |day: i64, hour: i64| (0, row(JANUARY_28TH + (day * 24 + hour) * HOUR, 0, 0.0));
+    let epochs: [&[_]; 3] = [&[at(0, 12), at(1, 13)], &[at(2, 12)], &[at(3, 11)]];
+    for sql in [
+        "SELECT ts + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT date_bin('6 hours', ts) + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT date_trunc('day', ts) + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT ts::DATE + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT window_end, count(*) AS c FROM tumble(t, ts, INTERVAL '1 month') GROUP BY 1",
+    ] {
+        follow(NOT_LATE, sql, &[], &epochs);
+    }
+}
+
+/// A row of a view with `emit: final` whose time has long passed, though the view had none before.
+#[test]
+fn what_is_final_does_not_come_from_before_the_watermark() {
+    let views = [
+        ViewDef {
+            name: "once".into(),
+            sql: "SELECT arrow_cast(n * 1000000, 'Timestamp(Microsecond, None)') AS window_end, v \
+                  FROM t WHERE v > 0"
+                .into(),
+            emit: Emit::Final,
+        },
+        ViewDef {
+            name: "view".into(),
+            sql: "SELECT o.v, u.n FROM once o JOIN u ON o.window_end = u.ts".into(),
+            emit: Emit::Changes,
+        },
+    ];
+    let mut circuit = circuit(NOT_LATE, 1, &views);
+    let mut number = 0;
+    let mut step = |of: &[(usize, Row)]| {
+        number += 1;
+        let input = of.iter().map(|(table, row)| {
+            let rows = Batch::inserts(rows(std::slice::from_ref(row)));
+            TableInput { table: *table, rows: vec![rows], finished: false }
+        });
+        let output = circuit.step(number, number as i64, input.collect()).unwrap();
+        let shown = output.views.iter().map(|of| of.iter().map(Batch::num_rows).sum::<usize>());
+        (shown.collect::<Vec<_>>(), output.rejected.len())
+    };
+    assert_eq!(step(&[(0, row(100, 0, 0.0)), (1, row(50, 1, 0.0)), (1, row(100, 2, 0.0))]).1, 0);
+    assert_eq!(step(&[(1, row(101, 3, 0.0))]).1, 0);
+    // Its window is closed: it would be shown without the row of `u`, which may have gone.
+    assert_eq!(step(&[(0, row(101, 50, 1.0))]), (vec![0, 0], 1));
 }
 
 /// What stands beside a time that has a floor is not safe to let go by it.
@@ -264,14 +526,10 @@ fn times_of_old_rows_come_back() {
 
 /// Of the operators of `sql` that keep something, what `plan` says.
 fn kept(tables: Tables, sql: &str) -> Vec<(String, bool)> {
-    let helpers = HELPERS.into_iter().chain([("view", sql)]);
-    let views: Vec<ViewDef> = helpers
-        .map(|(name, sql)| ViewDef { name: name.into(), sql: sql.into(), emit: Emit::Changes })
-        .collect();
-    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
-    let circuit = Circuit::new(defs(tables), &views, options)
-        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
-    let graph = circuit.graph();
+    let mut views = view_defs(sql, Emit::Changes, &HELPERS);
+    let once = ViewDef { name: "once".into(), emit: Emit::Final, ..views[0].clone() };
+    views.insert(0, once);
+    let graph = circuit(tables, 1, &views).graph();
     let (mut open, mut kept) = (vec![graph.nodes.len() - 1], vec![]);
     while let Some(number) = open.pop() {
         let node = &graph.nodes[number];
@@ -285,15 +543,24 @@ fn kept(tables: Tables, sql: &str) -> Vec<(String, bool)> {
 
 #[test]
 fn plans_say_what_is_kept() {
-    let of_t = "one row a group of the last times, by the watermark of t";
-    let of_both = "rows of the last times, by the watermark of t, u";
+    let of_t = "one row a group of the last times and of none, by the watermark of t";
+    let of_both = "rows of the last times and of none, by the watermark of t, u";
+    let rows_of_t = "rows of the last times and of none, by the watermark of t";
+    let matches_of_both =
+        "the number of matches of rows of the last times and of none, by the watermark of t, u";
     let group = "one row a group";
     for (sql, expect) in [
         ("SELECT ts, count(*) AS c FROM t GROUP BY ts", vec![(of_t, true)]),
         (
-            "SELECT k, date_bin('1m', ts + INTERVAL '1 month') AS b FROM t GROUP BY 1, 2",
+            "SELECT DISTINCT date_bin('1h', ts + INTERVAL '1 month') AS b FROM t",
+            vec![(group, false)],
+        ),
+        (
+            "SELECT k, date_bin('1 month', ts) + INTERVAL '1 month' AS b FROM t GROUP BY 1, 2",
             vec![(of_t, true)],
         ),
+        ("SELECT DISTINCT ts::DATE - INTERVAL '1 year' AS d FROM t", vec![(of_t, true)]),
+        ("SELECT DISTINCT window_end FROM once", vec![(of_t, true)]),
         ("SELECT DISTINCT ts::DATE AS d FROM t WHERE v > 1", vec![(of_t, true)]),
         (
             "SELECT DISTINCT arrow_cast(ts, 'Timestamp(Second, Some(\"UTC\"))') AS d FROM t",
@@ -316,6 +583,16 @@ fn plans_say_what_is_kept() {
             vec![("every row of u", false), ("every row of t", false)],
         ),
         (
+            "SELECT t.n, u.n AS m FROM t JOIN u ON t.k = u.k AND u.ts BETWEEN t.ts AND \
+             t.ts + INTERVAL '1 hour'",
+            vec![(of_both, true); 2],
+        ),
+        (
+            "SELECT t.n, u.n AS m FROM t LEFT JOIN u ON t.k = u.k AND u.ts <= t.ts",
+            vec![(matches_of_both, true), ("every row of u", false), (of_both, true)],
+        ),
+        ("SELECT * FROM session(t, ts, INTERVAL '5 seconds', k)", vec![(rows_of_t, true)]),
+        (
             "SELECT t.k, a.s FROM t JOIN of_u a ON t.k = a.k",
             vec![(group, false), ("every row of t", false)],
         ),
@@ -333,6 +610,8 @@ fn plans_say_what_is_kept() {
     let newest = ("the newest row of each key".to_owned(), false);
     let sql = "SELECT ts, count(*) AS c FROM t GROUP BY ts";
     assert_eq!(kept(keyed, sql), [(group.to_owned(), false), newest]);
+    let sql = "SELECT DISTINCT window_end FROM once";
+    assert_eq!(kept(UNTIMED, sql), [(group.to_owned(), false)]);
 }
 
 /// A row of a table that becomes idle, is left out, and comes back.
@@ -352,8 +631,7 @@ fn what_is_idle_is_not_waited_for() {
         sql: "SELECT ts FROM t UNION ALL SELECT ts FROM u".into(),
         emit: Emit::Changes,
     };
-    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
-    let mut circuit = Circuit::new(defs(tables), &[all, view], options).unwrap();
+    let mut circuit = circuit(tables, 1, &[all, view]);
     let mut number = 0;
     let mut step = |circuit: &mut Circuit, now: i64, input: &[(usize, i64)]| {
         number += 1;

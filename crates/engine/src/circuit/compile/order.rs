@@ -80,8 +80,7 @@ impl Compiler {
         numbered: Option<(Numbering, SchemaRef)>,
     ) -> Result<usize> {
         let key = self.nodes[input].key.clone();
-        let claim = bounds::term(&by.keys, &self.nodes[input].known);
-        let known = bounds::grouped(&by.keys, &self.nodes[input].known);
+        let (claim, known) = bounds::by_group(&by.keys, &self.nodes[input].known);
         let growth = match (fetch, by.keys.is_empty()) {
             (usize::MAX, _) => Growth::Rows,
             (_, true) => Growth::Nothing,
@@ -214,8 +213,7 @@ impl Compiler {
         let keys = self.keys(&params.partition_by, input_schema)?;
         let input = self.compile(&window.input)?;
         let key = self.nodes[input].key.clone();
-        let claim = bounds::term(&keys, &self.nodes[input].known);
-        let mut known = bounds::grouped(&keys, &self.nodes[input].known);
+        let (claim, mut known) = bounds::by_group(&keys, &self.nodes[input].known);
         // A row is felt in sessions that it is in or that end after it, so later ones end after all
         // that is passed.
         known.resize(self.nodes[input].schema.fields().len(), Known::Nothing);
@@ -224,6 +222,11 @@ impl Compiler {
             Bound::Start => Known::Nothing,
             Bound::End => end.clone(),
         }));
+        let is_last = !term.options.nulls_first;
+        let claim = claim.or_else(|| {
+            let of_sessions = || bounds::of_sessions(&end, gap, &time_type);
+            (self.nodes[input].append_only && is_last).then(of_sessions)?
+        });
         let input = self.arrange(input, Arrangement { order, ..Arrangement::by(keys) })?;
         let by = match params.partition_by.as_slice() {
             [] => String::new(),

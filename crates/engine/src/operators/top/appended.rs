@@ -61,10 +61,11 @@ impl TopAppended {
     /// Forgets groups that no later row can belong to, if there may be many of them.
     fn sweep(&mut self, epoch: &Epoch<'_>) {
         let Some(sweep) = &mut self.sweep else { return };
-        let groups = self.parts.iter().map(|part| part.groups.len()).sum();
-        let Some(cut) = sweep.start(epoch.passed, groups) else { return };
+        let extent = |parts: &[Part]| parts.iter().map(|part| part.groups.extent()).sum();
+        let Some(cut) = sweep.start(epoch.passed, extent(&self.parts)) else { return };
         self.parts.iter_mut().for_each(|part| part.forget(&cut));
-        sweep.finish(&cut, self.parts.iter().flat_map(|part| part.groups.keys()));
+        let kept = self.parts.iter().flat_map(|part| part.groups.keys());
+        sweep.finish(&cut, extent(&self.parts), kept.map(|(_, key)| (key, 1)));
     }
 
     fn kept(&self) -> usize {
@@ -170,7 +171,7 @@ impl Part {
         for group in self.groups.past(|key| cut.is_past(key)) {
             self.groups.remove(group);
             let rows = std::mem::take(&mut self.rows[group as usize]);
-            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>();
+            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>() + list_memory(&rows);
         }
     }
 
@@ -185,9 +186,9 @@ impl Part {
         {
             self.bytes -= memory(&last);
         }
-        let list = heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>());
+        let list = list_memory(rows);
         rows.insert(place, row.into());
-        self.bytes += memory(row) + heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>()) - list;
+        self.bytes += memory(row) + list_memory(rows) - list;
     }
 
     /// What the groups that changed show less and more than before.
@@ -207,6 +208,11 @@ impl Part {
 fn memory(row: &[u8]) -> usize {
     // Two counters stand before the bytes.
     heap_bytes(2 * size_of::<usize>() + row.len())
+}
+
+/// Bytes of memory of a list of kept rows, without these.
+fn list_memory(rows: &Vec<Arc<[u8]>>) -> usize {
+    heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>())
 }
 
 impl Changes<'_> {
@@ -245,5 +251,23 @@ impl TopAppended {
             }
         }
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_take_their_bytes_along() {
+        let mut part = Part::default();
+        for group in 0..10_u64 {
+            part.groups.find_or_add(group, &group.to_be_bytes());
+            part.rows.push(Vec::new());
+            (0..20).for_each(|row| part.insert(group as u32, &[row; 30], 15));
+        }
+        assert!(part.bytes > 10 * 15 * 30);
+        part.forget(&Cut::Keys(vec![]));
+        assert_eq!((part.groups.len(), part.bytes), (0, 0));
     }
 }
