@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+    make_comparator,
 };
-use arrow::compute::{concat, take};
+use arrow::compute::{SortOptions, concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::PhysicalExpr;
 use hashbrown::HashSet;
@@ -534,6 +535,13 @@ impl Call {
 pub(super) fn differing(old: &[ArrayRef], new: &[ArrayRef], count: usize) -> Result<Vec<bool>> {
     let mut differs = vec![false; count];
     for (old, new) in old.iter().zip(new) {
+        if old.data_type().is_nested() {
+            let compare = make_comparator(old, new, SortOptions::default())?;
+            for (i, differs) in differs.iter_mut().enumerate() {
+                *differs |= compare(i, i).is_ne();
+            }
+            continue;
+        }
         let distinct = arrow::compute::kernels::cmp::distinct(old, new)?;
         for (i, differs) in differs.iter_mut().enumerate() {
             *differs |= distinct.value(i);

@@ -93,7 +93,7 @@ impl<'a> Touched<'a> {
             let was = before.weight(row);
             Entry { key, row, was, is: was + weight }
         }));
-        let Some(end) = behind(&order) else { return Ok(before) };
+        let Some(end) = behind(&order) else { return Ok(before.since(&order)) };
         let rows = merged(before.since(&end), later);
         let orders = codec.order_of(&rows.iter().map(|(row, ..)| *row).collect::<Vec<_>>())?;
         let mut rows = rows.into_iter().enumerate().peekable();
