@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+    make_comparator,
 };
-use arrow::compute::{concat, take};
+use arrow::compute::{SortOptions, concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::PhysicalExpr;
 use hashbrown::HashSet;
@@ -90,7 +91,15 @@ impl AggregateCall {
         self.accumulator(true).is_ok() && self.values().is_ok()
     }
 
-    fn accumulator(&self, append_only: bool) -> Result<Box<dyn Accumulate>> {
+    /// What is computed of a batch.
+    pub(super) fn evaluate(&self, rows: &RecordBatch) -> Result<Call> {
+        let arguments = self.arguments.iter().map(|argument| evaluate(argument, rows));
+        let only = self.filter.as_ref().map(|only| truths(&evaluate(only, rows)?));
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        Ok(Call { arguments, only: only.transpose()?, weights: None })
+    }
+
+    pub(super) fn accumulator(&self, append_only: bool) -> Result<Box<dyn Accumulate>> {
         let unsupported = || Error::unsupported(format!("{:?} of these types", self.function));
         let argument = || self.argument_types.first().ok_or_else(unsupported);
         Ok(match &self.function {
@@ -216,13 +225,8 @@ impl Aggregate {
     /// which rows count.
     fn evaluate(&self, rows: &RecordBatch) -> Result<Evaluated> {
         let keys = self.keys.iter().map(|key| evaluate(key, rows)).collect::<Result<Vec<_>>>()?;
-        let calls = self.calls.iter().map(|call| {
-            let arguments = call.arguments.iter().map(|argument| evaluate(argument, rows));
-            let only = call.filter.as_ref().map(|only| truths(&evaluate(only, rows)?));
-            let arguments = arguments.collect::<Result<Vec<_>>>()?;
-            Ok(Call { arguments, only: only.transpose()?, weights: None })
-        });
-        Ok(Evaluated { keys, calls: calls.collect::<Result<_>>()? })
+        let calls = self.calls.iter().map(|call| call.evaluate(rows)).collect::<Result<_>>()?;
+        Ok(Evaluated { keys, calls })
     }
 }
 
@@ -232,7 +236,7 @@ struct Evaluated {
 }
 
 /// What one call needs of a batch.
-struct Call {
+pub(super) struct Call {
     arguments: Vec<ArrayRef>,
     /// The rows that count; `None`: all.
     only: Option<BooleanArray>,
@@ -543,7 +547,7 @@ impl Partition {
 }
 
 impl Call {
-    fn update(
+    pub(super) fn update(
         &self,
         accumulator: &mut dyn Accumulate,
         rows: &[u32],
@@ -567,9 +571,16 @@ impl Call {
 }
 
 /// Which of `count` results differ between `old` and `new`, NULL being equal to NULL.
-fn differing(old: &[ArrayRef], new: &[ArrayRef], count: usize) -> Result<Vec<bool>> {
+pub(super) fn differing(old: &[ArrayRef], new: &[ArrayRef], count: usize) -> Result<Vec<bool>> {
     let mut differs = vec![false; count];
     for (old, new) in old.iter().zip(new) {
+        if old.data_type().is_nested() {
+            let compare = make_comparator(old, new, SortOptions::default())?;
+            for (i, differs) in differs.iter_mut().enumerate() {
+                *differs |= compare(i, i).is_ne();
+            }
+            continue;
+        }
         let distinct = arrow::compute::kernels::cmp::distinct(old, new)?;
         for (i, differs) in differs.iter_mut().enumerate() {
             *differs |= distinct.value(i);

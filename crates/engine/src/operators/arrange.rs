@@ -244,11 +244,22 @@ impl Arranged {
         epoch: &Epoch<'_>,
         work: impl Fn(usize, &Delta) -> Result<Vec<Batch>> + Sync,
     ) -> Result<Vec<Batch>> {
+        let mut nothing = [(); PARTITIONS];
+        self.each_delta_with(epoch, &mut nothing, |(), partition, delta| work(partition, delta))
+    }
+
+    /// The same, where `work` has a state of its own for each partition.
+    pub(crate) fn each_delta_with<S: Send>(
+        &self,
+        epoch: &Epoch<'_>,
+        states: &mut [S],
+        work: impl Fn(&mut S, usize, &Delta) -> Result<Vec<Batch>> + Sync,
+    ) -> Result<Vec<Batch>> {
         let deltas: Vec<_> =
             (0..PARTITIONS).map(|partition| self.delta(epoch.number, partition)).collect();
         let changes = self.batch.as_ref().map_or(0, Batch::num_rows);
-        let done = epoch.workers.run_all(changes, &mut [(); PARTITIONS], |partition, ()| {
-            deltas[partition].map_or(Ok(vec![]), |delta| work(partition, delta))
+        let done = epoch.workers.run_all(changes, states, |partition, state| {
+            deltas[partition].map_or(Ok(vec![]), |delta| work(state, partition, delta))
         })?;
         Ok(done.into_iter().flatten().collect())
     }

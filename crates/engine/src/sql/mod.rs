@@ -33,6 +33,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::sql::parser::Statement;
 
 pub use error::{SqlError, SqlPosition};
+pub(crate) use order::ORDERED_WINDOW_FUNCTIONS;
 pub(crate) use views::{PlannedView, plan_views, shown};
 
 use crate::batch::empty_table;

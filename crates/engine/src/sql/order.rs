@@ -11,14 +11,14 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{
-    Distinct, Expr, LogicalPlan, Sort, WindowFrameUnits, WindowFunctionDefinition,
+    Distinct, Expr, LogicalPlan, Sort, Window, WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use crate::functions::in_order::{ORDERED_AGGREGATES, OrderedCall, in_order};
 
 /// Window functions that number or address rows one by one, so that ties matter.
-const ORDERED_WINDOW_FUNCTIONS: [&str; 4] = ["row_number", "lag", "lead", "ntile"];
+pub(crate) const ORDERED_WINDOW_FUNCTIONS: [&str; 4] = ["row_number", "lag", "lead", "ntile"];
 
 /// The plan with every tie broken.
 pub(crate) fn total(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -44,11 +44,7 @@ pub(crate) fn total(plan: LogicalPlan) -> Result<LogicalPlan> {
                 on.sort_expr = Some(sort);
                 Transformed::yes(LogicalPlan::Distinct(Distinct::On(on)))
             }
-            LogicalPlan::Window(window) => {
-                let ties = every_column(window.input.schema());
-                LogicalPlan::Window(window)
-                    .map_expressions(|expr| renamed(expr, |expr| order_windows(expr, &ties)))?
-            }
+            LogicalPlan::Window(window) => Transformed::yes(windows_in_order(window)?),
             LogicalPlan::Aggregate(aggregate) => LogicalPlan::Aggregate(aggregate)
                 .map_expressions(|expr| renamed(expr, order_aggregates))?,
             other => Transformed::no(other),
@@ -148,6 +144,29 @@ fn renamed(
     Ok(changed.update_data(|expr| {
         if expr.schema_name().to_string() == name { expr } else { expr.alias(name) }
     }))
+}
+
+/// Functions of one node are computed over rows in one order. So those that take rows one by one, and
+/// need a total order, are parted from those that go by the ORDER BY as written.
+fn windows_in_order(window: Window) -> Result<LogicalPlan> {
+    let ties = every_column(window.input.schema());
+    let mut parts: Vec<(Option<Vec<SortExpr>>, Vec<Expr>)> = Vec::new();
+    for expr in window.window_expr {
+        let expr = renamed(expr, |expr| order_windows(expr, &ties))?.data;
+        let order = match expr.clone().unalias_nested().data {
+            Expr::WindowFunction(call) => Some(call.params.order_by),
+            _ => None,
+        };
+        match parts.iter_mut().find(|(other, _)| *other == order) {
+            Some((_, part)) => part.push(expr),
+            None => parts.push((order, vec![expr])),
+        }
+    }
+    let mut plan = window.input;
+    for (_, part) in parts {
+        plan = Arc::new(LogicalPlan::Window(Window::try_new(part, plan)?));
+    }
+    Ok(Arc::unwrap_or_clone(plan))
 }
 
 fn order_windows(expr: Expr, ties: &[SortExpr]) -> Result<Transformed<Expr>> {

@@ -268,10 +268,15 @@ fn first_rows_of_windows() {
     let windows = "tumble(t, ts, INTERVAL '20 seconds')";
     stays_below(40, Emit::Changes, &first(windows, "v DESC"), &[]);
     stays_below(300, Emit::Changes, &first("of_t", "c DESC, k"), &HELPERS);
-    // Computed anew by group.
-    let sums =
-        format!("SELECT k, window_end, sum(n) OVER (PARTITION BY window_end) AS s FROM {windows}");
-    stays_below(3_000, Emit::Changes, &sums, &[]);
+    for call in [
+        "sum(n) OVER (PARTITION BY window_end)",
+        "max(v) OVER (PARTITION BY window_end ORDER BY ts)",
+        // Computed anew by group.
+        "ntile(3) OVER (PARTITION BY window_end ORDER BY n)",
+    ] {
+        let sql = format!("SELECT k, window_end, {call} AS s FROM {windows}");
+        stays_below(3_000, Emit::Changes, &sql, &[]);
+    }
     let names = "SELECT window_end, string_agg(g, ',' ORDER BY g) AS s FROM of_g \
                  GROUP BY window_end";
     let of_g = "SELECT DISTINCT g, window_end FROM tumble(t, ts, INTERVAL '20 seconds')";

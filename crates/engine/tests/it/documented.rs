@@ -50,7 +50,7 @@ fn documented() -> Vec<(String, String)> {
 }
 
 /// What each row's construct looks like, by how the row begins.
-const QUERIES: [(&str, &[(&str, &str)]); 33] = [
+const QUERIES: [(&str, &[(&str, &str)]); 34] = [
     (
         "SELECT list, WHERE",
         &[(
@@ -224,14 +224,36 @@ const QUERIES: [(&str, &[(&str, &str)]); 33] = [
         ],
     ),
     (
+        "aggregates, `first_value` and `last_value` OVER",
+        &[
+            (
+                INCREMENTAL,
+                "SELECT sum(n) OVER (PARTITION BY g ORDER BY k) AS a, last_value(n) OVER (PARTITION BY g ORDER BY k) AS b, n / sum(n) OVER () AS c FROM t",
+            ),
+            (
+                INCREMENTAL,
+                "SELECT max(v) FILTER (WHERE n > 0) OVER (ORDER BY k) AS a, var_pop(v) OVER (ORDER BY k GROUPS UNBOUNDED PRECEDING) AS b FROM t",
+            ),
+            (
+                INCREMENTAL,
+                "SELECT avg(n) OVER (ORDER BY k ROWS UNBOUNDED PRECEDING) AS a, first_value(g) OVER (ORDER BY k ROWS UNBOUNDED PRECEDING) AS b, row_number() OVER (ORDER BY k) AS c FROM t",
+            ),
+        ],
+    ),
+    (
         "other window functions",
         &[
             (
                 BY_GROUP,
                 "SELECT k, sum(n) OVER (PARTITION BY g ORDER BY k) AS a, ntile(2) OVER (PARTITION BY g ORDER BY n) AS b FROM t",
             ),
-            (BY_GROUP, "SELECT k, last_value(n) OVER (PARTITION BY g ORDER BY k) AS a FROM t"),
-            (RECOMPUTED, "SELECT k, sum(n) OVER (ORDER BY k) AS a FROM t"),
+            (BY_GROUP, "SELECT k, nth_value(n, 2) OVER (PARTITION BY g ORDER BY k) AS a FROM t"),
+            (BY_GROUP, "SELECT k, count(DISTINCT n) OVER (PARTITION BY g ORDER BY k) AS a FROM t"),
+            (
+                BY_GROUP,
+                "SELECT lag(n) OVER (PARTITION BY g ORDER BY k) AS a, sum(n) OVER (PARTITION BY g ORDER BY k ROWS UNBOUNDED PRECEDING) AS b FROM t",
+            ),
+            (RECOMPUTED, "SELECT k, percent_rank() OVER (ORDER BY k) AS a FROM t"),
         ],
     ),
     ("DISTINCT ON", &[(INCREMENTAL, "SELECT DISTINCT ON (g) g, k FROM t ORDER BY g, n DESC")]),

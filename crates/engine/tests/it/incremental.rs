@@ -41,6 +41,12 @@ fn nothing_is_computed_anew() {
             "SELECT k, sum(n) OVER (PARTITION BY g ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) \
              AS s FROM t",
         ),
+        ("running", "SELECT k, sum(n) OVER (ORDER BY ts) AS s FROM t"),
+        (
+            "running",
+            "SELECT k, rank() OVER (PARTITION BY g ORDER BY n) AS r, \
+             max(v) OVER (PARTITION BY g ORDER BY n) AS m, v / sum(v) OVER () AS s FROM t",
+        ),
         ("recursion", reached),
         ("temporal filter", "SELECT k FROM t WHERE ts > now() - INTERVAL '1 hour'"),
         ("temporal filter", "SELECT k FROM t WHERE now() >= ts + INTERVAL '1 day' AND n > 0"),

@@ -153,6 +153,10 @@ state_bytes! {
     ranks: true, "SELECT id, row_number() OVER (PARTITION BY many ORDER BY size) AS n FROM t";
     first_of_each: false, "SELECT id, text FROM (SELECT *, row_number() OVER (PARTITION BY many ORDER BY size) AS n FROM t) WHERE n <= 1";
     windows: true, "SELECT id, sum(size) OVER (PARTITION BY many ORDER BY id) AS s FROM t";
+    windows_of_few: true, "SELECT id, max(size) OVER (PARTITION BY few ORDER BY id) AS a, first_value(text) OVER (PARTITION BY few ORDER BY id) AS b FROM t";
+    windows_by_rows: true, "SELECT id, avg(size) OVER (PARTITION BY many ORDER BY few ROWS UNBOUNDED PRECEDING) AS a, count(*) OVER (PARTITION BY many ORDER BY few ROWS UNBOUNDED PRECEDING) AS b FROM t";
+    shares: true, "SELECT id, size / sum(size) OVER (PARTITION BY many) AS s FROM t";
+    windows_anew: true, "SELECT id, ntile(3) OVER (PARTITION BY many ORDER BY id) AS s FROM t";
     neighbours: true, "SELECT id, lag(size) OVER (PARTITION BY few ORDER BY id) AS s FROM t";
     by_group: true, "SELECT many, string_agg(text, ',' ORDER BY id) FROM t GROUP BY many";
     recomputed: true, "SELECT id, text, ntile(3) OVER (ORDER BY size) AS n FROM t WHERE few < 25";

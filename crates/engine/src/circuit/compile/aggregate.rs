@@ -104,7 +104,7 @@ impl Compiler {
     }
 
     /// An aggregate call that can be kept up to date; `None` for any other.
-    fn call(
+    pub(super) fn call(
         &self,
         expr: &Expr,
         input: &DFSchema,

@@ -6,6 +6,7 @@ mod nearby;
 mod order;
 mod recompute;
 mod recursion;
+mod running;
 mod scalars;
 mod temporal;
 mod unnest;

@@ -69,7 +69,7 @@ impl Compiler {
 }
 
 /// How far a function looks; `None` if that is not bounded by a number of rows.
-fn reach(call: &WindowFunction) -> Option<Reach> {
+pub(super) fn reach(call: &WindowFunction) -> Option<Reach> {
     let (params, frame) = (&call.params, &call.params.window_frame);
     let name = match &call.fun {
         WindowFunctionDefinition::WindowUDF(function) => function.name(),

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, LogicalPlan, Operator as Operation, Sort as SortPlan, Window as WindowPlan,
+    WindowFrameUnits,
 };
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
 use super::super::detail::{list, plain};
-use super::{Compiler, Reason, arrow_schema};
+use super::running::Until;
+use super::{Compiler, Reason, arrow_schema, nearby};
 use crate::batch::failed;
 use crate::circuit::bounds::{self, Known};
 use crate::circuit::node::{Growth, Keeps};
@@ -21,6 +25,16 @@ use crate::functions::session::{Bound, gap_in};
 use crate::operators::{
     Arrangement, Numbering, Operator, ROWS_MAX, Session, SortTerm, Top, TopAppended,
 };
+use crate::sql::ORDERED_WINDOW_FUNCTIONS;
+
+/// How a window function is kept up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Numbered(Numbering),
+    Nearby,
+    Running(Until),
+    Anew,
+}
 
 impl Compiler {
     /// LIMIT over rows whose order stands further down, below projections.
@@ -133,7 +147,7 @@ impl Compiler {
         order.iter().map(term).collect()
     }
 
-    /// Window functions: of the groups that change, at least of as much as can be told apart.
+    /// Window functions, all in one way or in a node for each.
     pub(super) fn window(
         &mut self,
         window: &WindowPlan,
@@ -144,17 +158,12 @@ impl Compiler {
         if calls.len() < window.window_expr.len() {
             return Ok(Err("a window function inside of an expression".to_owned()));
         }
-        let numberings: Option<Vec<Numbering>> =
-            calls.iter().map(|call| Numbering::named(call.fun.name())).collect();
-        match (numberings.as_deref(), calls.as_slice()) {
-            (Some([numbering]), [call]) => {
-                return self.numbered(window, (call, *numbering), plan, first).map(Ok);
-            }
-            (Some(_), _) => return self.one_by_one(window).map(Ok),
-            _ => {}
-        }
         if let Some(node) = self.session(window, &calls, plan)? {
             return Ok(Ok(node));
+        }
+        let ways = self.ways(window, &calls, plan)?;
+        if ways.iter().any(|way| *way != ways[0]) {
+            return self.way_by_way(window, &ways, plan).map(Ok);
         }
         let computed = calls.iter().flat_map(|call| {
             let params = &call.params;
@@ -163,7 +172,16 @@ impl Compiler {
             params.args.iter().chain(&params.partition_by).chain(order).chain(filter)
         });
         let computed: Vec<Expr> = computed.cloned().collect();
-        if let Some(node) = self.nearby(window, &calls, &computed, plan)? {
+        let node = match (ways[0], calls.as_slice()) {
+            (Way::Numbered(numbering), [call]) => {
+                return self.numbered(window, (call, numbering), plan, first).map(Ok);
+            }
+            (Way::Numbered(_), _) => return self.one_by_one(window).map(Ok),
+            (Way::Nearby, _) => self.nearby(window, &calls, &computed, plan)?,
+            (Way::Running(until), _) => self.running(window, &calls, until, plan)?,
+            (Way::Anew, _) => None,
+        };
+        if let Some(node) = node {
             return Ok(Ok(node));
         }
         // What all functions have in common to partition by tells groups apart for all of them.
@@ -174,6 +192,78 @@ impl Compiler {
         }
         let reason = "window functions are computed anew for each partition that changes";
         self.regroup(plan, &window.input, &common, &computed, reason.to_owned()).map(Ok)
+    }
+
+    /// In which way each function of a node is kept up to date.
+    ///
+    /// What gives copies of a row different results has to be computed together, or it would be left
+    /// open which of them go together.
+    fn ways(
+        &self,
+        window: &WindowPlan,
+        calls: &[WindowFunction],
+        plan: &LogicalPlan,
+    ) -> Result<Vec<Way>> {
+        let input = window.input.schema();
+        let results = plan.schema().fields().iter().skip(input.fields().len());
+        let way = |(call, result): (&WindowFunction, &FieldRef)| {
+            Ok(match Numbering::named(call.fun.name()) {
+                Some(numbering) => Way::Numbered(numbering),
+                None if nearby::reach(call).is_some() => Way::Nearby,
+                None => match self.runs_until(call, input, result.data_type())? {
+                    Some(until) => Way::Running(until),
+                    None => Way::Anew,
+                },
+            })
+        };
+        let mut ways = calls.iter().zip(results).map(way).collect::<Result<Vec<Way>>>()?;
+        let (row_number, by_row) = (Way::Numbered(Numbering::Rows), Way::Running(Until::Row));
+        let tells_copies_apart = |way: Way, call: &WindowFunction| match way {
+            Way::Numbered(_) | Way::Running(_) => way == row_number || way == by_row,
+            Way::Nearby => true,
+            Way::Anew => {
+                call.params.window_frame.units == WindowFrameUnits::Rows
+                    || ORDERED_WINDOW_FUNCTIONS.contains(&call.fun.name())
+            }
+        };
+        let apart: Vec<usize> =
+            (0..ways.len()).filter(|&i| tells_copies_apart(ways[i], &calls[i])).collect();
+        if apart.iter().any(|&i| ways[i] != ways[apart[0]]) {
+            let is_counted = |&i: &usize| ways[i] == row_number || ways[i] == by_row;
+            let way = if apart.iter().all(is_counted) { by_row } else { Way::Anew };
+            apart.into_iter().for_each(|i| ways[i] = way);
+        }
+        Ok(ways)
+    }
+
+    /// The functions of each way by a node of their own.
+    fn way_by_way(
+        &mut self,
+        window: &WindowPlan,
+        ways: &[Way],
+        plan: &LogicalPlan,
+    ) -> Result<usize> {
+        let mut places: Vec<usize> = (0..ways.len()).collect();
+        places.sort_by_key(|&place| ways[place]);
+        let mut made = window.input.clone();
+        for same in places.chunk_by(|&a, &b| ways[a] == ways[b]) {
+            let exprs = same.iter().map(|&place| window.window_expr[place].clone()).collect();
+            let part = WindowPlan::try_new(exprs, made).map_err(failed)?;
+            made = Arc::new(LogicalPlan::Window(part));
+        }
+        let node = self.compile(&made)?;
+        // Back to the order in which they were written.
+        let input = window.input.schema().fields().len();
+        let mut columns: Vec<usize> = (0..input + ways.len()).collect();
+        for (at, place) in places.into_iter().enumerate() {
+            columns[input + place] = input + at;
+        }
+        let schema = arrow_schema(plan);
+        let columns = columns.into_iter().zip(schema.fields());
+        let columns = columns
+            .map(|(i, field)| Arc::new(PhysicalColumn::new(field.name(), i)) as _)
+            .collect::<Vec<Arc<dyn PhysicalExpr>>>();
+        self.add_map(node, None, Some(columns), schema, list(&window.window_expr))
     }
 
     /// The bounds of sessions; `None` for other functions, and where they are not asked for in the

@@ -20,7 +20,7 @@ use crate::state::{Group, KeyedCodec};
 const PEERS_ROWS: usize = 64;
 
 /// How the rows of a group are numbered, from 1 and in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Numbering {
     /// One after the other.
     Rows,

@@ -100,14 +100,24 @@ fn rare(random: &mut Random, columns: &[Column], argument: &Expression) -> Expre
     Expression { sql: call, kind }
 }
 
+/// Calls of window functions over `columns`, some of them over the same rows in the same order.
+pub(super) fn windows(random: &mut Random, columns: &[Column]) -> Vec<Expression> {
+    let shared = random.chance(50).then(|| partition_and_order(random, columns));
+    let calls = (0..=random.below(3)).map(|_| {
+        let shared = shared.as_ref().filter(|_| random.chance(70)).cloned();
+        window(random, columns, shared)
+    });
+    calls.collect()
+}
+
 /// A call of a window function over `columns`.
-pub(super) fn window(random: &mut Random, columns: &[Column]) -> Expression {
+fn window(random: &mut Random, columns: &[Column], shared: Option<(String, String)>) -> Expression {
     let argument = expression(random, columns, 1);
     let number = of_kind(random, columns, is_number);
     let (sql, kind) = (&argument.sql, argument.kind);
     let number_kind = Kind::Int { bits: 64, signed: false };
     let order_text = random.pick(columns).name.clone();
-    let (call, kind, may_have_frame) = match (random.below(18), number) {
+    let (call, kind, may_have_frame) = match (random.below(22), number) {
         (0, _) => ("row_number()".to_owned(), number_kind, false),
         (1, _) => ("rank()".to_owned(), number_kind, false),
         (2, _) => ("dense_rank()".to_owned(), number_kind, false),
@@ -127,37 +137,58 @@ pub(super) fn window(random: &mut Random, columns: &[Column]) -> Expression {
         (12, _) if is_ordered(kind) => {
             (format!("{}({sql})", random.pick(&["min", "max"])), kind, true)
         }
+        (18 | 19, _) if random.chance(70) => {
+            let Expression { sql, kind } = aggregate(random, columns, Choice::Common);
+            // DataFusion has no DISTINCT over frames for most.
+            (sql.replace("DISTINCT ", ""), kind, true)
+        }
+        (20, Some(n)) => {
+            let function = random.pick(&["stddev", "var_pop", "median"]);
+            let is_int = matches!(n.kind, Kind::Int { .. });
+            let kind = if *function == "median" && !is_int { n.kind } else { DOUBLE };
+            (format!("{function}({})", n.sql), kind, true)
+        }
         _ => (format!("count({sql})"), BIGINT, true),
     };
-    let over = over(random, columns, may_have_frame);
-    Expression { sql: format!("{call} OVER ({over})"), kind }
+    let (partition, order) = shared.unwrap_or_else(|| partition_and_order(random, columns));
+    let frame = match may_have_frame && !order.is_empty() && random.chance(50) {
+        true => format!(" {}", frame(random)),
+        false => String::new(),
+    };
+    Expression { sql: format!("{call} OVER ({partition}{order}{frame})"), kind }
 }
 
-fn over(random: &mut Random, columns: &[Column], may_have_frame: bool) -> String {
-    let mut over = String::new();
+/// What a window is of, PARTITION BY and ORDER BY, either of which may be missing.
+fn partition_and_order(random: &mut Random, columns: &[Column]) -> (String, String) {
+    let mut partition = String::new();
     if random.chance(70) {
-        over = format!("PARTITION BY {}", expression(random, columns, 1).sql);
+        partition = format!("PARTITION BY {}", expression(random, columns, 1).sql);
         if random.chance(20) {
-            over = format!("{over}, {}", random.pick(columns).name);
+            partition = format!("{partition}, {}", random.pick(columns).name);
         }
     }
-    if random.chance(80) {
-        over = format!("{over} ORDER BY {}", order(random, columns));
-        if may_have_frame && random.chance(50) {
-            let frame = random.pick(&[
-                "ROWS BETWEEN 1 PRECEDING AND CURRENT ROW",
-                "ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING",
-                "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
-                "ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
-                "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
-                "RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
-                "GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW",
-                "GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
-            ]);
-            over = format!("{over} {frame}");
-        }
-    }
-    over
+    let order = match random.chance(80) {
+        true => format!(" ORDER BY {}", order(random, columns)),
+        false => String::new(),
+    };
+    (partition, order)
+}
+
+fn frame(random: &mut Random) -> &'static str {
+    const FRAMES: [&str; 11] = [
+        "ROWS BETWEEN 1 PRECEDING AND CURRENT ROW",
+        "ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING",
+        "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+        "ROWS UNBOUNDED PRECEDING",
+        "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
+        "ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
+        "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+        "RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
+        "GROUPS UNBOUNDED PRECEDING",
+        "GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW",
+        "GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
+    ];
+    *random.pick(&FRAMES)
 }
 
 /// One or two terms to order by.

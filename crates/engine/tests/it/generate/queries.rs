@@ -1,6 +1,6 @@
 //! Random queries: operators over operators over tables, three deep and more.
 
-use super::calls::{Choice, aggregate, order, window};
+use super::calls::{Choice, aggregate, order, windows};
 use super::expressions::{expression, of_kind, predicate};
 use super::tables::{BIGINT, Column, Kind};
 use crate::random::Random;
@@ -421,10 +421,8 @@ impl Queries<'_> {
     fn window(&mut self, inner: Relation) -> Relation {
         let from = self.source(&inner);
         let mut expressions = self.expressions(&from.columns, 2);
-        for _ in 0..=self.random.below(2) {
-            let call = window(self.random, &from.columns);
-            expressions.push((call.sql, call.kind));
-        }
+        let calls = windows(self.random, &from.columns);
+        expressions.extend(calls.into_iter().map(|call| (call.sql, call.kind)));
         let (list, columns) = self.list(expressions);
         Relation { sql: format!("SELECT {list} FROM {}", from.text), columns, parts: vec![inner] }
     }
