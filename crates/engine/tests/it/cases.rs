@@ -46,6 +46,8 @@ cases! {
     top: "SELECT k, g, v FROM t ORDER BY v DESC, k LIMIT 3";
     top_with_ties: "SELECT * FROM t ORDER BY g LIMIT 4";
     top_offset: "SELECT k, n FROM t ORDER BY n DESC NULLS LAST LIMIT 3 OFFSET 2";
+    top_of_copies: "SELECT t.k, u.n FROM (SELECT k FROM t) t JOIN (SELECT k, n FROM u) u ON t.k = u.k ORDER BY u.n DESC, t.k LIMIT 4 OFFSET 1";
+    numbers_of_copies: "SELECT * FROM (SELECT t.k, row_number() OVER (PARTITION BY u.k ORDER BY t.k) AS r FROM (SELECT k FROM t) t JOIN (SELECT k FROM u) u ON t.k = u.k) WHERE r <= 3";
     top_of_aggregate: "SELECT g, count(*) AS c FROM t GROUP BY g ORDER BY c DESC LIMIT 2";
     top_by_hidden_column: "SELECT k FROM t ORDER BY n LIMIT 3";
     top_by_hidden_column_offset: "SELECT k FROM t ORDER BY n, g LIMIT 3 OFFSET 1";

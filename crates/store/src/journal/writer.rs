@@ -129,13 +129,13 @@ impl SourceWriter {
     }
 
     /// Writes a frame; durable on return.
-    fn write(&mut self, head: &Head, batch: Option<&Batch>) -> Result<()> {
+    fn write(&mut self, head: &Head, batches: Option<&[Batch]>) -> Result<()> {
         let segment = self
             .segment
             .as_mut()
             .ok_or_else(|| Error::bug("a journal frame was to be written without a segment"))?;
-        segment.log.stage(|out| match (&mut self.rows, batch) {
-            (Some(rows), Some(batch)) => rows.encoder.write(head, batch, out),
+        segment.log.stage(|out| match (&mut self.rows, batches) {
+            (Some(rows), Some(batches)) => rows.encoder.write(head, batches, out),
             (None, None) => codec::write_head(head, out),
             (Some(_), None) | (None, Some(_)) => Err(Error::bug("ticks have no rows")),
         })?;
@@ -168,7 +168,7 @@ impl SourceWriter {
 struct Job<'a> {
     writer: &'a mut SourceWriter,
     head: Head,
-    rows: Option<&'a Batch>,
+    rows: Option<&'a [Batch]>,
     /// Where the frame will begin.
     end: u64,
 }

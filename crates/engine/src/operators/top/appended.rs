@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
 use syncline_change::row;
 use syncline_change::{Batch, Result};
 
 use super::super::arrange::Arrangement;
 use super::super::groups::Groups;
-use super::super::map::without_failing;
-use super::super::partition::{PARTITIONS, Parts, Split, sliced};
+use super::super::map::{parts, without_failing};
+use super::super::partition::{PARTITIONS, Split};
 use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator, heap_bytes};
 use super::{Shown, batch, difference};
 use crate::state::{Cut, Encoded, KeyedCodec, Release, Sweep};
@@ -73,35 +73,58 @@ impl TopAppended {
     }
 }
 
-/// The rows of a step.
-struct Changes<'a> {
-    rows: &'a RecordBatch,
-    order: &'a [ArrayRef],
-    encoded: Parts<Changed>,
+/// The rows of a step, as they came: most of them are looked at once and not copied.
+struct Changes {
+    pieces: Vec<Piece>,
+    /// Of each row, the number of its piece and its number there; of copies of a row, as many times as
+    /// can matter.
+    places: Vec<(u32, u32)>,
 }
 
-/// A part of the rows.
-struct Changed {
+/// A batch of the rows.
+struct Piece {
+    rows: Batch,
+    /// What the order is by.
+    order: Vec<ArrayRef>,
+    /// The same, encoded.
+    order_rows: Encoded,
     keys: Encoded,
-    order: Encoded,
-    hashes: Vec<u64>,
+}
+
+impl TopAppended {
+    fn piece(&self, batch: &Batch) -> Result<Piece> {
+        let (keys, order) = self.by.evaluate(batch.rows())?;
+        Ok(Piece {
+            rows: batch.clone(),
+            keys: self.codec.encode_keys(&keys)?,
+            order_rows: self.codec.encode_order(&order)?,
+            order,
+        })
+    }
 }
 
 impl Operator for TopAppended {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
-        let Some(first) = inputs[0].batches.first() else { return Ok(vec![]) };
-        let batch = epoch.workers.concat(&first.schema(), inputs[0].batches)?;
-        let (batch, (keys, order)) =
-            without_failing(epoch, &self.view, &batch, |batch| self.by.evaluate(batch.rows()))?;
-        let encoded = epoch.workers.by_parts(batch.num_rows(), |part| {
-            let keys = self.codec.encode_keys(&sliced(&keys, &part))?;
-            let order = self.codec.encode_order(&sliced(&order, &part))?;
-            let hashes = (0..part.len()).map(|row| row::hash(keys.get(row))).collect();
-            Ok(Changed { keys, order, hashes })
-        })?;
-        let hashes: Vec<u64> = encoded.iter().flat_map(|part| &part.hashes).copied().collect();
+        let batches: Vec<Batch> = inputs[0].batches.iter().flat_map(parts).collect();
+        let made = epoch.workers.map(&batches, |batch| self.piece(batch));
+        let mut pieces = Vec::with_capacity(batches.len());
+        for (batch, made) in batches.iter().zip(made) {
+            pieces.push(match made {
+                Ok(piece) => piece,
+                Err(_) => without_failing(epoch, &self.view, batch, |batch| self.piece(batch))?.1,
+            });
+        }
+        let mut places = Vec::with_capacity(batches.iter().map(Batch::num_rows).sum());
+        for (number, piece) in (0..).zip(&pieces) {
+            for row in 0..piece.rows.num_rows() {
+                let copies = usize::try_from(piece.rows.weight(row)).unwrap_or(0).min(self.kept());
+                places.extend(std::iter::repeat_n((number, row as u32), copies));
+            }
+        }
+        let changes = Changes { pieces, places };
+        let hashes: Vec<u64> =
+            (0..changes.places.len() as u32).map(|row| row::hash(changes.key(row))).collect();
         let split = Split::new(&hashes);
-        let changes = Changes { rows: batch.rows(), order: &order, encoded };
         let mut parts = std::mem::take(&mut self.parts);
         let top = &*self;
         let done = epoch.workers.run(&split, &mut parts, |part, rows| {
@@ -135,7 +158,7 @@ impl Part {
     fn step<'a>(
         &mut self,
         top: &TopAppended,
-        changes: &Changes<'_>,
+        changes: &Changes,
         rows: impl Iterator<Item = (u32, u64, &'a [u8])>,
     ) -> Result<Vec<Batch>> {
         // Most rows come behind what is kept, and of these the terms of the order say enough.
@@ -215,27 +238,45 @@ fn list_memory(rows: &Vec<Arc<[u8]>>) -> usize {
     heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>())
 }
 
-impl Changes<'_> {
+impl Changes {
+    fn piece(&self, row: u32) -> (&Piece, usize) {
+        let (piece, row) = self.places[row as usize];
+        (&self.pieces[piece as usize], row as usize)
+    }
+
     fn key(&self, row: u32) -> &[u8] {
-        let (part, row) = self.encoded.of(row as usize);
-        part.keys.get(row)
+        let (piece, row) = self.piece(row);
+        piece.keys.get(row)
     }
 
     /// Whether a row comes behind an encoded one whatever its other columns are.
     fn is_behind(&self, row: u32, last: &[u8]) -> bool {
         // No encoded value is the beginning of another, so as many bytes decide.
-        let (part, row) = self.encoded.of(row as usize);
-        let order = part.order.get(row);
+        let (piece, row) = self.piece(row);
+        let order = piece.order_rows.get(row);
         order > &last[..order.len().min(last.len())]
     }
 
     /// The order and the rest of some rows.
     fn encode(&self, top: &TopAppended, rows: impl Iterator<Item = u32>) -> Result<Encoded> {
-        let rows = UInt32Array::from_iter_values(rows);
-        let order = self.order.iter();
-        let order = order.map(|column| Ok(arrow::compute::take(column, &rows, None)?));
+        let places: Vec<(usize, usize)> = rows
+            .map(|row| self.places[row as usize])
+            .map(|(piece, row)| (piece as usize, row as usize))
+            .collect();
+        let gather = |column: &dyn Fn(&Piece) -> &ArrayRef| {
+            let columns: Vec<&dyn Array> =
+                self.pieces.iter().map(|piece| column(piece).as_ref()).collect();
+            Ok(interleave(&columns, &places)?)
+        };
+        let order_columns = self.pieces.first().map_or(0, |piece| piece.order.len());
+        let order = (0..order_columns).map(|number| gather(&|piece| &piece.order[number]));
         let order = order.collect::<Result<Vec<_>>>()?;
-        top.codec.encode_rest(&order, &take_record_batch(self.rows, &rows)?)
+        let schema = top.codec.schema();
+        let columns = (0..schema.fields().len()).map(|i| gather(&|piece| piece.rows.rows().column(i)));
+        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+        top.codec.encode_rest(&order, &rows)
     }
 }
 
