@@ -1,9 +1,13 @@
 //! State that watermarks let go: views stay what the batch engine computes, and state stays small.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
-use syncline_change::Batch;
+use arrow::buffer::Buffer;
+use arrow::compute::concat_batches;
+use syncline_change::spill::{Spill, SpillWriter};
+use syncline_change::{Batch, Result};
 use syncline_engine::{Circuit, Emit, EventTime, NodeKind, Options, TableDef, TableInput, ViewDef};
 
 use crate::random::Random;
@@ -21,13 +25,20 @@ const COMPARED: u64 = 8;
 #[derive(Clone, Copy)]
 struct Tables {
     event_time: bool,
+    lateness_us: i64,
     keyed: bool,
     /// How far `u` is behind `t`.
     behind_us: i64,
     idle_us: Option<i64>,
 }
 
-const TIMED: Tables = Tables { event_time: true, keyed: false, behind_us: 0, idle_us: None };
+const TIMED: Tables = Tables {
+    event_time: true,
+    lateness_us: LATENESS_US,
+    keyed: false,
+    behind_us: 0,
+    idle_us: None,
+};
 const UNTIMED: Tables = Tables { event_time: false, ..TIMED };
 
 fn defs(tables: Tables) -> Vec<TableDef> {
@@ -37,7 +48,7 @@ fn defs(tables: Tables) -> Vec<TableDef> {
         primary_key: tables.keyed.then(|| vec![0]),
         event_time: tables.event_time.then_some(EventTime {
             column: 4,
-            lateness_us: LATENESS_US,
+            lateness_us: tables.lateness_us,
             idle_us: tables.idle_us,
         }),
         deletes: false,
@@ -66,22 +77,54 @@ fn some_rows(random: &mut Random, epoch: u64, tables: Tables, table: usize) -> R
     RecordBatch::try_new(batch.schema(), columns).unwrap()
 }
 
-/// Rows that are kept after each epoch.
-fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
+/// How the same rows are computed.
+#[derive(Clone, Copy)]
+struct Way {
+    workers: usize,
+    /// So many epochs' rows are taken in as one epoch.
+    together: u64,
+    /// Whether what is merged of the rows by key goes out of memory.
+    spills: bool,
+}
+
+const ONE_BY_ONE: Way = Way { workers: 1, together: 1, spills: false };
+/// Enough rows at a time for more than one worker to have some.
+const FOUR_WORKERS: Way = Way { workers: 4, together: 40, spills: false };
+
+fn circuit(tables: Tables, workers: usize, views: &[ViewDef]) -> Circuit {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
+    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0, seed: 0 };
+    Circuit::new(defs(tables), views, options).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn view_defs(sql: &str, emit: Emit, helpers: &[(&str, &str)]) -> Vec<ViewDef> {
     let view = |name: &str, sql: &str, emit| ViewDef { name: name.into(), sql: sql.into(), emit };
-    let mut views: Vec<ViewDef> =
-        helpers.iter().map(|(name, sql)| view(name, sql, Emit::Changes)).collect();
-    views.push(view("view", sql, emit));
-    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
-    let mut circuit = Circuit::new(defs(tables), &views, options)
-        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
+    let helpers = helpers.iter().map(|(name, sql)| view(name, sql, Emit::Changes));
+    helpers.chain([view("view", sql, emit)]).collect()
+}
+
+/// Rows that are kept after each epoch.
+fn run_in(way: Way, tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
+    let views = view_defs(sql, emit, helpers);
+    let mut circuit = circuit(tables, way.workers, &views);
+    let elsewhere = Arc::new(Elsewhere::default());
+    if way.spills {
+        circuit.limit_memory(1, elsewhere.clone());
+    }
     let mut beside = Beside::new(sql, &defs(tables), &views, &circuit);
     let mut random = Random::new(11);
     let mut state = Vec::new();
+    let mut gathered = [vec![], vec![]];
     for number in 1..=EPOCHS {
+        for (table, rows) in gathered.iter_mut().enumerate() {
+            rows.push(some_rows(&mut random, number, tables, table));
+        }
+        if number % way.together != 0 {
+            continue;
+        }
         let finished = number == EPOCHS;
-        let input = (0..2).map(|table| {
-            let rows = some_rows(&mut random, number, tables, table);
+        let input = gathered.iter_mut().enumerate().map(|(table, rows)| {
+            let rows = concat_batches(&rows[0].schema(), &std::mem::take(rows)).unwrap();
             TableInput { table, rows: Batch::inserts(rows), finished }
         });
         let output = circuit.step(number, number as i64, input.collect()).unwrap();
@@ -91,7 +134,13 @@ fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u
             beside.assert_equal(&circuit, number, String::new);
         }
     }
+    assert_eq!(way.spills, elsewhere.0.load(Ordering::Relaxed) > 0, "{sql}");
     state
+}
+
+fn run(tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
+    run_in(FOUR_WORKERS, tables, emit, sql, helpers);
+    run_in(ONE_BY_ONE, tables, emit, sql, helpers)
 }
 
 /// With event time state stays below `most`, and without it grows far beyond.
@@ -103,6 +152,31 @@ fn stays_below(most: u64, emit: Emit, sql: &str, helpers: &[(&str, &str)]) {
     let untimed = run(UNTIMED, Emit::Changes, sql, helpers);
     let last = untimed.last().copied().unwrap();
     assert!(last > 2 * most, "{sql}: {last} rows are kept without event time");
+}
+
+/// What is spilled, in memory after all, and how many pieces there were.
+#[derive(Debug, Default)]
+struct Elsewhere(AtomicUsize);
+
+#[derive(Debug)]
+struct Piece(Vec<Vec<u8>>);
+
+impl Spill for Elsewhere {
+    fn begin(&self, sizes: &[usize]) -> Result<Box<dyn SpillWriter>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Piece(vec![vec![]; sizes.len()])))
+    }
+}
+
+impl SpillWriter for Piece {
+    fn append(&mut self, part: usize, bytes: &[u8]) -> Result<()> {
+        self.0[part].extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Buffer>> {
+        Ok(self.0.iter().map(Buffer::from_slice_ref).collect())
+    }
 }
 
 const HELPERS: [(&str, &str); 2] = [
@@ -229,6 +303,18 @@ fn closed_windows_that_are_shown_once() {
     assert!(state.iter().max().copied().unwrap() <= 150, "{state:?}");
 }
 
+/// Runs that are outside of memory let go as those in it do.
+#[test]
+fn state_outside_of_memory() {
+    let spilled = Way { spills: true, ..ONE_BY_ONE };
+    let windows = "tumble(t, ts, INTERVAL '5 minutes')";
+    let sums = format!(
+        "SELECT k, window_end, sum(n) OVER (PARTITION BY window_end) AS s, g, v, ts FROM {windows}"
+    );
+    let state = run_in(spilled, TIMED, Emit::Changes, &sums, &[]);
+    assert!(state.iter().max().copied().unwrap() < 6_000, "{state:?}");
+}
+
 /// A row with a key replaces one with an old time, so nothing may go.
 #[test]
 fn rows_with_keys_are_not_let_go() {
@@ -264,14 +350,10 @@ fn times_of_old_rows_come_back() {
 
 /// Of the operators of `sql` that keep something, what `plan` says.
 fn kept(tables: Tables, sql: &str) -> Vec<(String, bool)> {
-    let helpers = HELPERS.into_iter().chain([("view", sql)]);
-    let views: Vec<ViewDef> = helpers
-        .map(|(name, sql)| ViewDef { name: name.into(), sql: sql.into(), emit: Emit::Changes })
-        .collect();
-    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
-    let circuit = Circuit::new(defs(tables), &views, options)
-        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
-    let graph = circuit.graph();
+    let mut views = view_defs(sql, Emit::Changes, &HELPERS);
+    let once = ViewDef { name: "once".into(), emit: Emit::Final, ..views[0].clone() };
+    views.insert(0, once);
+    let graph = circuit(tables, 1, &views).graph();
     let (mut open, mut kept) = (vec![graph.nodes.len() - 1], vec![]);
     while let Some(number) = open.pop() {
         let node = &graph.nodes[number];
@@ -352,8 +434,7 @@ fn what_is_idle_is_not_waited_for() {
         sql: "SELECT ts FROM t UNION ALL SELECT ts FROM u".into(),
         emit: Emit::Changes,
     };
-    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
-    let mut circuit = Circuit::new(defs(tables), &[all, view], options).unwrap();
+    let mut circuit = circuit(tables, 1, &[all, view]);
     let mut number = 0;
     let mut step = |circuit: &mut Circuit, now: i64, input: &[(usize, i64)]| {
         number += 1;
