@@ -113,7 +113,10 @@ fn floor_of(expr: &Arc<dyn PhysicalExpr>, known: &[Known]) -> Option<Floor> {
             _ => return None,
         };
         let floor = floor_of(time, known)?;
-        return is_plain(&type_of(&floor)?).then(|| over(expr, at, vec![span], &floor))?;
+        if !is_plain(&type_of(&floor)?) || has_months(&span) && !is_of_days(&floor) {
+            return None;
+        }
+        return over(expr, at, vec![span], &floor);
     }
     let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
     let rises = matches!(call.name(), "date_bin" | "date_trunc");
@@ -158,6 +161,44 @@ fn is_interval(expr: &Arc<dyn PhysicalExpr>) -> bool {
         let of = literal.value().data_type();
         matches!(of, DataType::Interval(_) | DataType::Duration(_)) && !literal.value().is_null()
     })
+}
+
+/// Whether the length of a constant interval depends on the month.
+fn has_months(span: &Arc<dyn PhysicalExpr>) -> bool {
+    match span.downcast_ref::<Literal>().map(Literal::value) {
+        Some(ScalarValue::IntervalMonthDayNano(Some(span))) => span.months != 0,
+        Some(ScalarValue::IntervalYearMonth(_)) => true,
+        _ => false,
+    }
+}
+
+/// Whether what a floor is of is always the beginning of a day. Months that are added to other times
+/// do not keep their order: January 29th at 13:00 becomes February 28th at 13:00, and the 30th at
+/// 12:00 the 28th at 12:00.
+fn is_of_days(floor: &Floor) -> bool {
+    type_of(floor) == Some(DataType::Date32)
+        || floor.parts.iter().all(|part| begins_a_day(&part.expr))
+}
+
+fn begins_a_day(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        return *cast.cast_type() == DataType::Date32 || begins_a_day(cast.expr());
+    }
+    let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() else { return false };
+    let [size, _] = call.args() else { return false };
+    match (call.name(), size.downcast_ref::<Literal>().map(Literal::value)) {
+        ("date_bin", Some(ScalarValue::IntervalMonthDayNano(Some(size)))) => {
+            size.nanoseconds % NANOS_PER_DAY == 0
+        }
+        ("date_trunc", Some(size)) => {
+            let is_long = |size: &str| {
+                let long = ["day", "week", "month", "quarter", "year"];
+                long.iter().any(|long| long.eq_ignore_ascii_case(size))
+            };
+            size.try_as_str().flatten().is_some_and(is_long)
+        }
+        _ => false,
+    }
 }
 
 /// What is taken away from a time at most: a constant, or the longest of some.

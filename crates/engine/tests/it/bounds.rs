@@ -154,6 +154,22 @@ fn stays_below(most: u64, emit: Emit, sql: &str, helpers: &[(&str, &str)]) {
     assert!(last > 2 * most, "{sql}: {last} rows are kept without event time");
 }
 
+/// Takes in epochs, each some rows by table and time in seconds, and compares after each.
+fn follow(tables: Tables, sql: &str, helpers: &[(&str, &str)], epochs: &[&[(usize, Row)]]) {
+    let views = view_defs(sql, Emit::Changes, helpers);
+    let mut circuit = circuit(tables, 1, &views);
+    let mut beside = Beside::new(sql, &defs(tables), &views, &circuit);
+    for (number, epoch) in (1..).zip(epochs) {
+        let input = epoch.iter().map(|(table, row)| {
+            let rows = Batch::inserts(rows(std::slice::from_ref(row)));
+            TableInput { table: *table, rows, finished: false }
+        });
+        let output = circuit.step(number, number as i64, input.collect()).unwrap();
+        beside.take_in(&output, |_, _| {});
+        beside.assert_equal(&circuit, number, String::new);
+    }
+}
+
 /// What is spilled, in memory after all, and how many pieces there were.
 #[derive(Debug, Default)]
 struct Elsewhere(AtomicUsize);
@@ -328,6 +344,30 @@ fn rows_with_keys_are_not_let_go() {
     }
 }
 
+const NOT_LATE: Tables = Tables { lateness_us: 0, ..TIMED };
+
+fn row(at: i64, n: i64, v: f64) -> Row {
+    Row { k: Some(1), g: None, v: Some(v), n: Some(n), ts: at * 1_000_000 }
+}
+
+/// January 29th at 13:00 becomes February 28th at 13:00, and the 30th at 12:00 the 28th at 12:00.
+#[test]
+fn months_do_not_keep_the_order_of_times() {
+    const HOUR: i64 = 3_600;
+    const JANUARY_28TH: i64 = 1_674_864_000;
+    let at = |day: i64, hour: i64| (0, row(JANUARY_28TH + (day * 24 + hour) * HOUR, 0, 0.0));
+    let epochs: [&[_]; 3] = [&[at(0, 12), at(1, 13)], &[at(2, 12)], &[at(3, 11)]];
+    for sql in [
+        "SELECT ts + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT date_bin('6 hours', ts) + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT date_trunc('day', ts) + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT ts::DATE + INTERVAL '1 month' AS due, count(*) AS c FROM t GROUP BY 1",
+        "SELECT window_end, count(*) AS c FROM tumble(t, ts, INTERVAL '1 month') GROUP BY 1",
+    ] {
+        follow(NOT_LATE, sql, &[], &epochs);
+    }
+}
+
 /// What stands beside a time that has a floor is not safe to let go by it.
 #[test]
 fn times_of_old_rows_come_back() {
@@ -373,9 +413,14 @@ fn plans_say_what_is_kept() {
     for (sql, expect) in [
         ("SELECT ts, count(*) AS c FROM t GROUP BY ts", vec![(of_t, true)]),
         (
-            "SELECT k, date_bin('1m', ts + INTERVAL '1 month') AS b FROM t GROUP BY 1, 2",
+            "SELECT DISTINCT date_bin('1h', ts + INTERVAL '1 month') AS b FROM t",
+            vec![(group, false)],
+        ),
+        (
+            "SELECT k, date_bin('1 month', ts) + INTERVAL '1 month' AS b FROM t GROUP BY 1, 2",
             vec![(of_t, true)],
         ),
+        ("SELECT DISTINCT ts::DATE - INTERVAL '1 year' AS d FROM t", vec![(of_t, true)]),
         ("SELECT DISTINCT ts::DATE AS d FROM t WHERE v > 1", vec![(of_t, true)]),
         (
             "SELECT DISTINCT arrow_cast(ts, 'Timestamp(Second, Some(\"UTC\"))') AS d FROM t",
