@@ -368,6 +368,41 @@ fn months_do_not_keep_the_order_of_times() {
     }
 }
 
+/// A row of a view with `emit: final` whose time has long passed, though the view had none before.
+#[test]
+fn what_is_final_does_not_come_from_before_the_watermark() {
+    let views = [
+        ViewDef {
+            name: "once".into(),
+            sql: "SELECT arrow_cast(n * 1000000, 'Timestamp(Microsecond, None)') AS window_end, v \
+                  FROM t WHERE v > 0"
+                .into(),
+            emit: Emit::Final,
+        },
+        ViewDef {
+            name: "view".into(),
+            sql: "SELECT o.v, u.n FROM once o JOIN u ON o.window_end = u.ts".into(),
+            emit: Emit::Changes,
+        },
+    ];
+    let mut circuit = circuit(NOT_LATE, 1, &views);
+    let mut number = 0;
+    let mut step = |of: &[(usize, Row)]| {
+        number += 1;
+        let input = of.iter().map(|(table, row)| {
+            let rows = Batch::inserts(rows(std::slice::from_ref(row)));
+            TableInput { table: *table, rows, finished: false }
+        });
+        let output = circuit.step(number, number as i64, input.collect()).unwrap();
+        let shown = output.views.iter().map(|of| of.iter().map(Batch::num_rows).sum::<usize>());
+        (shown.collect::<Vec<_>>(), output.rejected.len())
+    };
+    assert_eq!(step(&[(0, row(100, 0, 0.0)), (1, row(50, 1, 0.0)), (1, row(100, 2, 0.0))]).1, 0);
+    assert_eq!(step(&[(1, row(101, 3, 0.0))]).1, 0);
+    // Its window is closed: it would be shown without the row of `u`, which may have gone.
+    assert_eq!(step(&[(0, row(101, 50, 1.0))]), (vec![0, 0], 1));
+}
+
 /// What stands beside a time that has a floor is not safe to let go by it.
 #[test]
 fn times_of_old_rows_come_back() {
