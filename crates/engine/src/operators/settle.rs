@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use syncline_change::row::{self, RowCodec, canonical};
 use syncline_change::source::RejectClass;
 use syncline_change::{Batch, Error, Result};
@@ -191,10 +191,9 @@ impl Operator for Settle {
     }
 }
 
-/// Timestamps of any unit as microseconds since 1970.
-pub(crate) fn micros(
-    column: &ArrayRef,
-) -> Result<arrow::array::PrimitiveArray<TimestampMicrosecondType>> {
+/// Timestamps of any unit as microseconds since 1970; those that do not fit are the first or the last
+/// that do.
+pub(crate) fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
     let zone = match column.data_type() {
         DataType::Timestamp(_, zone) => zone.clone(),
         other => {
@@ -202,5 +201,31 @@ pub(crate) fn micros(
         }
     };
     let micros = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone))?;
-    Ok(micros.as_primitive::<TimestampMicrosecondType>().clone())
+    let micros = micros.as_primitive::<TimestampMicrosecondType>();
+    if micros.null_count() == column.null_count() {
+        return Ok(micros.clone());
+    }
+    let numbers = cast(column, &DataType::Int64)?;
+    let both = numbers.as_primitive::<Int64Type>().iter().zip(micros);
+    Ok(both.map(|(number, micros)| micros.or(number.map(nearest_end))).collect())
+}
+
+fn nearest_end(number: i64) -> i64 {
+    if number < 0 { i64::MIN } else { i64::MAX }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::array::TimestampSecondArray;
+
+    use super::*;
+
+    #[test]
+    fn times_beyond_microseconds_are_not_lost() {
+        let seconds = [Some(i64::MIN), Some(-1), None, Some(1), Some(i64::MAX / 1_000)];
+        let column: ArrayRef = Arc::new(TimestampSecondArray::from_iter(seconds));
+        let expect = [Some(i64::MIN), Some(-1_000_000), None, Some(1_000_000), Some(i64::MAX)];
+        assert_eq!(micros(&column).unwrap().iter().collect::<Vec<_>>(), expect);
+    }
 }
