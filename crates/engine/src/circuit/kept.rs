@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::node::{Growth, Keeps, Node, Work};
+use super::node::{Growth, Keeps, Node};
 
 /// What a node keeps between epochs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) fn of(nodes: &[Node], number: usize) -> Option<KeptState> {
         Keeps::Waiting => {
             let slowest =
                 format!("rows of open windows, by the watermark of {}", names(nodes, &node.tables));
-            (node.tables.iter().all(|&table| has_event_time(&nodes[table])), slowest)
+            (node.tables.iter().all(|&table| nodes[table].has_event_time()), slowest)
         }
         Keeps::First(count) => of_groups(nodes, node, &first(count)),
         Keeps::Groups => of_groups(nodes, node, "one row a group"),
@@ -101,10 +101,6 @@ fn source_of(nodes: &[Node], number: usize) -> &Node {
         [input] if node.name.is_none() && node.keeps != Keeps::Groups => source_of(nodes, *input),
         _ => node,
     }
-}
-
-fn has_event_time(table: &Node) -> bool {
-    matches!(&table.work, Work::Input(input) if input.has_event_time())
 }
 
 fn names(nodes: &[Node], tables: &BTreeSet<usize>) -> String {

@@ -388,7 +388,12 @@ fn add_view(compiler: &mut Compiler, view: &PlannedView) -> Result<usize> {
         let (schema, key) = (node.schema.clone(), node.key.clone());
         let input = compiler.add(node);
         let list: Vec<usize> = tables.iter().copied().collect();
-        let known = bounds::of_closed(&list, &schema, window_end);
+        // Without a watermark in one of them, all that is known is that nothing comes before its end.
+        let is_timed = list.iter().all(|&table| compiler.nodes[table].has_event_time());
+        let known = match is_timed {
+            true => bounds::of_closed(&list, &schema, window_end),
+            false => vec![],
+        };
         let settle = Settle::new(view.def.name.clone(), window_end, list, view.schema.clone())?;
         node = Node {
             kind: NodeKind::View,

@@ -50,6 +50,11 @@ impl Node {
             Work::Operator(operator) => operator.arranged(),
         }
     }
+
+    /// Whether it is a table that has event time.
+    pub(crate) fn has_event_time(&self) -> bool {
+        matches!(&self.work, Work::Input(input) if input.has_event_time())
+    }
 }
 
 /// What a node remembers between epochs.

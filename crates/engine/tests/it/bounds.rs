@@ -456,6 +456,7 @@ fn plans_say_what_is_kept() {
             vec![(of_t, true)],
         ),
         ("SELECT DISTINCT ts::DATE - INTERVAL '1 year' AS d FROM t", vec![(of_t, true)]),
+        ("SELECT DISTINCT window_end FROM once", vec![(of_t, true)]),
         ("SELECT DISTINCT ts::DATE AS d FROM t WHERE v > 1", vec![(of_t, true)]),
         (
             "SELECT DISTINCT arrow_cast(ts, 'Timestamp(Second, Some(\"UTC\"))') AS d FROM t",
@@ -495,6 +496,8 @@ fn plans_say_what_is_kept() {
     let newest = ("the newest row of each key".to_owned(), false);
     let sql = "SELECT ts, count(*) AS c FROM t GROUP BY ts";
     assert_eq!(kept(keyed, sql), [(group.to_owned(), false), newest]);
+    let sql = "SELECT DISTINCT window_end FROM once";
+    assert_eq!(kept(UNTIMED, sql), [(group.to_owned(), false)]);
 }
 
 /// A row of a table that becomes idle, is left out, and comes back.
