@@ -370,6 +370,31 @@ mod tests {
         assert!((10..60).contains(&looks), "{looks}");
     }
 
+    /// A merge that waits for rows that do not come is dropped with the runs that it is of.
+    #[test]
+    fn merges_let_go_of_what_is_past() {
+        let (mut spine, mut release) = (Spine::default(), release(vec![identity(0)]));
+        let keys = encode(times((0..3_200).map(Some).collect()));
+        let hash = |key: &[u8]| syncline_change::row::hash(key) >> PARTITION_BITS;
+        // What the last one is merged with is too long for the next merge to be done at once.
+        for part in [&keys[..2_000], &keys[2_000..2_800], &keys[2_800..]] {
+            let mut part: Vec<&[u8]> = part.iter().map(|key| &**key).collect();
+            part.sort_unstable_by_key(|key| (hash(key), *key));
+            let mut builder = RunBuilder::default();
+            for key in part {
+                builder.open_group(hash(key), key);
+                builder.push(b"row", 1);
+            }
+            spine.insert(builder.finish().unwrap(), release.cut()).unwrap();
+        }
+        release.advance(&[3_199_000]);
+        spine.forget(release.cut().unwrap());
+        assert_eq!((spine.runs().count(), spine.len()), (2, 3_200));
+        release.advance(&[3_200_000]);
+        spine.forget(release.cut().unwrap());
+        assert_eq!((spine.len(), spine.bytes()), (0, 0));
+    }
+
     /// Rows of each time come for a while; then they are in no run any more, merged or not.
     #[test]
     fn runs_let_go_of_what_is_past() {

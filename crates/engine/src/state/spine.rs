@@ -30,14 +30,38 @@ pub(crate) struct Spine {
 
 #[derive(Debug)]
 enum Level {
-    /// A run, and how many of its first groups are known to be past.
-    Run(Arc<Run>, usize),
+    Run(Aging),
     Merge(Box<Merge>),
 }
 
 impl Level {
     fn of(run: Run) -> Self {
-        Self::Run(Arc::new(run), 0)
+        Self::Run(Aging { run: Arc::new(run), past: 0 })
+    }
+
+    /// Whether nothing is left that is not past `cut`.
+    fn is_past(&mut self, cut: &Cut) -> bool {
+        match self {
+            Self::Run(run) => run.is_past(cut),
+            Self::Merge(merge) => merge.older.is_past(cut) && merge.newer.is_past(cut),
+        }
+    }
+}
+
+/// A run, and how many of its first groups are known to be past.
+#[derive(Clone, Debug)]
+struct Aging {
+    run: Arc<Run>,
+    past: usize,
+}
+
+impl Aging {
+    /// What is past once stays so: every group is looked at once.
+    fn is_past(&mut self, cut: &Cut) -> bool {
+        while self.past < self.run.groups() && cut.is_past(self.run.key(self.past)) {
+            self.past += 1;
+        }
+        self.past == self.run.groups()
     }
 }
 
@@ -65,17 +89,10 @@ impl Spine {
         Ok(())
     }
 
-    /// Drops the runs of which nothing is left that is not past `cut`. What is past once stays so:
-    /// every group is looked at once.
+    /// Drops the runs, and the merges of runs, of which nothing is left that is not past `cut`.
     pub(crate) fn forget(&mut self, cut: &Cut) {
         let levels = self.levels.len();
-        self.levels.retain_mut(|level| {
-            let Level::Run(run, past) = level else { return true };
-            while *past < run.groups() && cut.is_past(run.key(*past)) {
-                *past += 1;
-            }
-            *past < run.groups()
-        });
+        self.levels.retain_mut(|level| !level.is_past(cut));
         if self.levels.len() < levels {
             self.note_bytes();
         }
@@ -92,12 +109,11 @@ impl Spine {
         let mut newer = self.levels.len();
         while newer >= 2 {
             newer -= 1;
-            let (Level::Run(a, _), Level::Run(b, _)) =
-                (&self.levels[newer - 1], &self.levels[newer])
+            let (Level::Run(a), Level::Run(b)) = (&self.levels[newer - 1], &self.levels[newer])
             else {
                 continue;
             };
-            if a.len() > b.len() * MERGE_RATIO || !a.fits_with(b) {
+            if a.run.len() > b.run.len() * MERGE_RATIO || !a.run.fits_with(&b.run) {
                 continue;
             }
             let mut merge = Merge::new(a.clone(), b.clone(), &self.memory)?;
@@ -111,7 +127,7 @@ impl Spine {
             };
         }
         // What cancelled altogether is gone.
-        self.levels.retain(|level| !matches!(level, Level::Run(run, _) if run.len() == 0));
+        self.levels.retain(|level| !matches!(level, Level::Run(of) if of.run.len() == 0));
         Ok(())
     }
 
@@ -120,8 +136,8 @@ impl Spine {
         self.levels
             .iter()
             .flat_map(|level| match level {
-                Level::Run(run, _) => [Some(run), None],
-                Level::Merge(merge) => [Some(&merge.older), Some(&merge.newer)],
+                Level::Run(of) => [Some(&of.run), None],
+                Level::Merge(merge) => [Some(&merge.older.run), Some(&merge.newer.run)],
             })
             .flatten()
     }
@@ -159,8 +175,8 @@ impl Drop for Spine {
 /// Two runs becoming one, a few steps at a time.
 #[derive(Debug)]
 struct Merge {
-    older: Arc<Run>,
-    newer: Arc<Run>,
+    older: Aging,
+    newer: Aging,
     /// The next group of each, and within a group that both have, the next row.
     groups: [usize; 2],
     rows: Option<[usize; 2]>,
@@ -168,8 +184,8 @@ struct Merge {
 }
 
 impl Merge {
-    fn new(older: Arc<Run>, newer: Arc<Run>, memory: &Memory) -> Result<Self> {
-        let builder = RunBuilder::for_both(&older, &newer, memory)?;
+    fn new(older: Aging, newer: Aging, memory: &Memory) -> Result<Self> {
+        let builder = RunBuilder::for_both(&older.run, &newer.run, memory)?;
         Ok(Self { older, newer, groups: [0, 0], rows: None, builder })
     }
 
@@ -186,13 +202,13 @@ impl Merge {
             self.builder.spill()?;
             steps = steps.saturating_sub(taken);
         }
-        Ok(self.rows.is_none() && self.groups == [self.older.groups(), self.newer.groups()])
+        Ok(self.rows.is_none() && self.groups == [self.older.run.groups(), self.newer.run.groups()])
     }
 
     /// Copies a group that only one run has, or begins one that both have; `None` at the end.
     fn next_group(&mut self, cut: Option<&Cut>) -> Option<usize> {
         let [a, b] = self.groups;
-        let (older, newer) = (&*self.older, &*self.newer);
+        let (older, newer) = (&*self.older.run, &*self.newer.run);
         let order = match (a < older.groups(), b < newer.groups()) {
             (false, false) => return None,
             (true, false) => Ordering::Less,
@@ -228,7 +244,7 @@ impl Merge {
 
     /// Merges rows of the group that both have.
     fn work_in_group(&mut self, [mut a, mut b]: [usize; 2], steps: usize) -> usize {
-        let (older, newer) = (&*self.older, &*self.newer);
+        let (older, newer) = (&*self.older.run, &*self.newer.run);
         let ends = [older.rows_of(self.groups[0]).end, newer.rows_of(self.groups[1]).end];
         let mut taken = 0;
         while taken < steps && (a < ends[0] || b < ends[1]) {
