@@ -160,7 +160,7 @@ impl Part {
         for group in self.groups.past(|key| cut.is_past(key)) {
             self.groups.remove(group);
             let rows = std::mem::take(&mut self.rows[group as usize]);
-            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>();
+            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>() + list_memory(&rows);
         }
     }
 
@@ -175,9 +175,9 @@ impl Part {
         {
             self.bytes -= memory(&last);
         }
-        let list = heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>());
+        let list = list_memory(rows);
         rows.insert(place, row.into());
-        self.bytes += memory(row) + heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>()) - list;
+        self.bytes += memory(row) + list_memory(rows) - list;
     }
 
     /// What the groups that changed show less and more than before.
@@ -197,6 +197,11 @@ impl Part {
 fn memory(row: &[u8]) -> usize {
     // Two counters stand before the bytes.
     heap_bytes(2 * size_of::<usize>() + row.len())
+}
+
+/// Bytes of memory of a list of kept rows, without these.
+fn list_memory(rows: &Vec<Arc<[u8]>>) -> usize {
+    heap_bytes(rows.capacity() * size_of::<Arc<[u8]>>())
 }
 
 impl Changes<'_> {
