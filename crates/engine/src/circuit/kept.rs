@@ -68,22 +68,21 @@ fn first(count: usize) -> String {
 
 fn of_groups(nodes: &[Node], node: &Node, what: &str) -> (bool, String) {
     if !node.released_by.is_empty() {
-        return (
-            true,
-            format!(
-                "{what} of the last times, by the watermark of {}",
-                names(nodes, &node.released_by)
-            ),
-        );
+        return (true, format!("{what} {}", of_last_times(nodes, node)));
     }
     (node.growth == Growth::Nothing, what.to_owned())
+}
+
+/// A time that is NULL is never passed.
+fn of_last_times(nodes: &[Node], node: &Node) -> String {
+    let names = names(nodes, &node.released_by);
+    format!("of the last times and of none, by the watermark of {names}")
 }
 
 /// `prefix` says what is kept of the rows.
 fn of_rows(nodes: &[Node], node: &Node, prefix: &str) -> (bool, String) {
     if !node.released_by.is_empty() {
-        let names = names(nodes, &node.released_by);
-        return (true, format!("{prefix}rows of the last times, by the watermark of {names}"));
+        return (true, format!("{prefix}rows {}", of_last_times(nodes, node)));
     }
     let below = node.inputs.first().map_or(node, |&input| source_of(nodes, input));
     match (node.growth, &below.name) {

@@ -442,8 +442,8 @@ fn kept(tables: Tables, sql: &str) -> Vec<(String, bool)> {
 
 #[test]
 fn plans_say_what_is_kept() {
-    let of_t = "one row a group of the last times, by the watermark of t";
-    let of_both = "rows of the last times, by the watermark of t, u";
+    let of_t = "one row a group of the last times and of none, by the watermark of t";
+    let of_both = "rows of the last times and of none, by the watermark of t, u";
     let group = "one row a group";
     for (sql, expect) in [
         ("SELECT ts, count(*) AS c FROM t GROUP BY ts", vec![(of_t, true)]),
