@@ -21,7 +21,7 @@ use super::map::{evaluate, truths};
 use super::partition::{PARTITIONS, Split, partition};
 use super::{Change, Epoch, Operator, negative};
 use crate::functions::moments::Statistic;
-use crate::state::{Cut, Release, Sweep};
+use crate::state::{Cut, Extent, Release, Sweep};
 
 /// An aggregate function that can be kept up to date by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +166,8 @@ struct Partition {
     groups: Groups,
     /// Rows in each group; a group without rows is none.
     counts: Vec<i64>,
+    /// Different values in each group, of all calls that are of distinct ones; empty without such.
+    values: Vec<usize>,
     accumulators: Vec<Box<dyn Accumulate>>,
     /// In which step a group was last touched.
     touched_in: Vec<u64>,
@@ -337,16 +339,27 @@ impl Aggregate {
     /// Forgets groups that no later change can reach, if there may be many of them.
     fn sweep(&mut self, epoch: &Epoch<'_>) {
         let Some(sweep) = &mut self.sweep else { return };
-        let groups = self.partitions.iter().map(|partition| partition.groups.len()).sum();
-        let Some(cut) = sweep.start(epoch.passed, groups) else { return };
+        let distinct = &mut self.distinct;
+        let extent = |partitions: &[Partition], distinct: &[Option<Distinct>]| {
+            let groups: Extent = partitions.iter().map(|of| of.groups.extent()).sum();
+            let values = distinct.iter().flatten().map(Distinct::len).sum::<usize>();
+            Extent { kept: groups.kept + values, ..groups }
+        };
+        let Some(cut) = sweep.start(epoch.passed, extent(&self.partitions, distinct)) else {
+            return;
+        };
         let mut gone = HashSet::new();
         for (number, partition) in self.partitions.iter_mut().enumerate() {
             gone.extend(partition.forget(&cut).into_iter().map(|group| over_all(number, group)));
         }
         if !gone.is_empty() {
-            self.distinct.iter_mut().flatten().for_each(|distinct| distinct.forget(&gone));
+            distinct.iter_mut().flatten().for_each(|distinct| distinct.forget(&gone));
         }
-        sweep.finish(&cut, self.partitions.iter().flat_map(|partition| partition.groups.keys()));
+        let kept = self.partitions.iter().flat_map(|partition| {
+            let groups = partition.groups.keys();
+            groups.map(|(group, key)| (key, 1 + partition.values_of(group)))
+        });
+        sweep.finish(&cut, extent(&self.partitions, distinct), kept);
     }
 
     /// The one group of a global aggregate over no rows at all.
@@ -432,6 +445,12 @@ impl Partition {
         }
         for (accumulator, call) in self.accumulators.iter_mut().zip(step.calls) {
             call.update(accumulator.as_mut(), rows, &met.of_rows, step.weights)?;
+            let Some(weights) = &call.weights else { continue };
+            self.values.resize(self.counts.len(), 0);
+            for (&row, &group) in rows.iter().zip(&met.of_rows) {
+                let values = &mut self.values[group as usize];
+                *values = values.saturating_add_signed(weights[row as usize] as isize);
+            }
         }
         if met.once.iter().any(|&group| self.counts[group as usize] < 0) {
             return Err(negative(step.name, "a row"));
@@ -450,7 +469,14 @@ impl Partition {
     fn remove(&mut self, group: u32) {
         self.groups.remove(group);
         self.counts[group as usize] = 0;
+        if let Some(values) = self.values.get_mut(group as usize) {
+            *values = 0;
+        }
         self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
+    }
+
+    fn values_of(&self, group: u32) -> usize {
+        self.values.get(group as usize).copied().unwrap_or(0)
     }
 
     /// Removes the groups that are past `cut`, and returns their numbers.
@@ -497,6 +523,7 @@ impl Partition {
     fn bytes(&self) -> usize {
         let accumulators: usize = self.accumulators.iter().map(|of| of.bytes()).sum();
         let numbers = self.counts.capacity() * size_of::<i64>()
+            + self.values.capacity() * size_of::<usize>()
             + self.touched_in.capacity() * size_of::<u64>();
         let met = (self.met.of_rows.capacity() + self.met.once.capacity()) * size_of::<u32>();
         self.groups.memory() + accumulators + numbers + met

@@ -2,6 +2,8 @@
 
 use hashbrown::HashTable;
 
+use crate::state::Extent;
+
 /// The groups of one partition: each key has a number, which is given out again after the group has
 /// gone.
 #[derive(Default)]
@@ -85,13 +87,18 @@ impl Groups {
 
     /// The groups whose keys `is_past` says are gone for good. No key may be empty.
     pub(crate) fn past(&self, is_past: impl Fn(&[u8]) -> bool) -> Vec<u32> {
-        let groups = 0..self.numbers() as u32;
-        groups.filter(|&group| !self.key(group).is_empty() && is_past(self.key(group))).collect()
+        self.keys().filter(|(_, key)| is_past(key)).map(|(group, _)| group).collect()
     }
 
-    /// The keys of all groups, none of which may be empty.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.numbers() as u32).map(|group| self.key(group)).filter(|key| !key.is_empty())
+    /// The numbers and keys of all groups. No key may be empty.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let all = (0..self.numbers() as u32).map(|group| (group, self.key(group)));
+        all.filter(|(_, key)| !key.is_empty())
+    }
+
+    /// What a look through all groups is at.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { kept: self.len(), empty: self.numbers() - self.len() }
     }
 
     /// Numbers that were given out, those of groups that have gone among them.

@@ -22,6 +22,6 @@ pub(crate) use codec::{Encoded, KeyedCodec};
 pub(crate) use compact::{image, of_image};
 pub(crate) use group::Group;
 pub(crate) use memory::Memory;
-pub(crate) use release::{Cut, Floor, FloorPart, Place, Release, Sweep, Term};
+pub(crate) use release::{Cut, Extent, Floor, FloorPart, Place, Release, Sweep, Term};
 pub(crate) use run::{Run, RunBuilder};
 pub(crate) use spine::Spine;

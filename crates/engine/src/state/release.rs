@@ -4,6 +4,7 @@
 //! seen in a view. It is therefore done where it costs least: while runs are merged, and by sweeps
 //! over groups that are made when enough of them can go.
 
+use std::iter::Sum;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -228,51 +229,81 @@ impl Release {
     }
 }
 
-/// One group in so many must be able to go for a look at all of them to be worth it: then every
-/// group pays for a fixed number of looks.
+/// One part in so many must be able to go for a look at all to be worth it: then each part pays for
+/// a fixed number of looks.
 const SWEPT_SHARE: usize = 8;
+
+/// How much there is to be looked through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Groups, and what is kept of each and looked through with it.
+    pub(crate) kept: usize,
+    /// Places that are looked at though they are empty.
+    pub(crate) empty: usize,
+}
 
 /// When to look through groups that are kept in tables.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     release: Release,
-    /// When the floor has passed this time, enough of the groups that were there can go.
+    /// When the floor has passed this time, enough of the groups that were there can go; `None` if
+    /// time alone will not make it enough.
     due: Option<Box<[u8]>>,
-    /// Groups that were kept the last time.
-    kept: usize,
+    /// What there was to look through the last time, when all that was past had gone.
+    left: Extent,
 }
 
 impl Sweep {
-    /// For keys that begin with what the only term of `release` speaks of.
+    /// For keys in which the only term of `release` finds a time.
     pub(crate) fn new(release: Release) -> Self {
-        Self { release, due: None, kept: 0 }
+        Self { release, due: None, left: Extent { kept: 0, empty: 0 } }
     }
 
-    /// The keys to let go, if it is time to look through `groups` groups.
-    pub(crate) fn start(&mut self, passed: &[i64], groups: usize) -> Option<Cut> {
+    /// The keys to let go, if it is time to look through all groups.
+    pub(crate) fn start(&mut self, passed: &[i64], extent: Extent) -> Option<Cut> {
         let moved = self.release.advance(passed);
         let cut = self.release.cut()?;
         let [(_, floor)] = cut.terms.as_slice() else { return None };
         let is_due = self.due.as_ref().is_some_and(|due| due < floor);
-        (moved && (is_due || groups > 2 * self.kept)).then(|| cut.clone())
+        let has_grown = extent.kept > (2 * self.left.kept).max(self.left.share());
+        (moved && (is_due || has_grown)).then(|| cut.clone())
     }
 
-    /// To be called when all groups have been looked through, with the keys of those that are kept.
-    pub(crate) fn finish<'a>(&mut self, cut: &Cut, kept: impl Iterator<Item = &'a [u8]>) {
+    /// To be called when all groups have been looked through, with the keys of those that are kept and
+    /// how much is kept of each.
+    pub(crate) fn finish<'a>(
+        &mut self,
+        cut: &Cut,
+        extent: Extent,
+        kept: impl Iterator<Item = (&'a [u8], usize)>,
+    ) {
         let [(place, _)] = cut.terms.as_slice() else { return };
-        let mut times = Vec::new();
-        self.kept = 0;
-        for key in kept {
-            self.kept += 1;
-            times.extend(place.find(key));
-        }
-        self.due = match times.len().checked_sub(1) {
-            None => None,
-            Some(last) => {
-                let (_, due, _) = times.select_nth_unstable(last.min(self.kept / SWEPT_SHARE));
-                Some((*due).into())
-            }
-        };
+        let mut times: Vec<(&[u8], usize)> =
+            kept.filter_map(|(key, size)| Some((place.find(key)?, size))).collect();
+        self.left = extent;
+        times.sort_unstable();
+        let mut going = 0;
+        let due = times.iter().find(|(_, size)| {
+            going += size;
+            going > extent.share()
+        });
+        self.due = due.map(|(time, _)| (*time).into());
+    }
+}
+
+impl Sum for Extent {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self { kept: 0, empty: 0 }, |all, part| Self {
+            kept: all.kept + part.kept,
+            empty: all.empty + part.empty,
+        })
+    }
+}
+
+impl Extent {
+    /// What of it must be able to go for a look to be worth it.
+    fn share(self) -> usize {
+        (self.kept + self.empty) / SWEPT_SHARE
     }
 }
 
@@ -360,14 +391,41 @@ mod tests {
         let mut groups = encode(times((0..800).map(Some).collect()));
         let mut looks = 0;
         for now in 0..900 {
-            let Some(cut) = sweep.start(&[now * 1_000], groups.len()) else { continue };
+            let extent = Extent { kept: groups.len(), empty: 0 };
+            let Some(cut) = sweep.start(&[now * 1_000], extent) else { continue };
             looks += 1;
             groups.retain(|key| !cut.is_past(key));
-            sweep.finish(&cut, groups.iter().map(|key| &**key));
+            let extent = Extent { kept: groups.len(), empty: 0 };
+            sweep.finish(&cut, extent, groups.iter().map(|key| (&**key, 1)));
             assert!(groups.len() as i64 <= 800 - now);
         }
         assert!(groups.is_empty());
         assert!((10..60).contains(&looks), "{looks}");
+    }
+
+    /// Groups that come and go beside much that stays: what stays, groups without a time or places
+    /// of groups that have gone, is not looked through for their sake.
+    #[test]
+    fn what_stays_is_not_looked_through_again_and_again() {
+        let without_time = encode(times(vec![None])).remove(0);
+        for (staying, empty) in [(8_000, 0), (0, 8_000), (500, 4_000)] {
+            let mut sweep = Sweep::new(release(vec![identity(0)]));
+            let keys = encode(times((0..20_000).map(Some).collect()));
+            let mut groups = vec![without_time.clone(); staying];
+            let (mut looked, mut most) = (0, 0);
+            for (now, new) in keys.chunks(20).enumerate() {
+                groups.extend_from_slice(new);
+                most = most.max(groups.len());
+                let extent = Extent { kept: groups.len(), empty };
+                let Some(cut) = sweep.start(&[now as i64 * 20_000], extent) else { continue };
+                looked += groups.len() + empty;
+                groups.retain(|key| !cut.is_past(key));
+                let extent = Extent { kept: groups.len(), empty };
+                sweep.finish(&cut, extent, groups.iter().map(|key| (&**key, 1)));
+            }
+            assert!(looked <= 10 * (20_000 + staying + empty), "{looked} of {staying}, {empty}");
+            assert!(most <= 2 * staying + empty / 8 + 500, "{most} of {staying}, {empty}");
+        }
     }
 
     /// A merge that waits for rows that do not come is dropped with the runs that it is of.

@@ -219,7 +219,7 @@ fn windows_of_aggregates() {
         &[],
     );
     stays_below(
-        90,
+        110,
         Emit::Changes,
         "SELECT date_trunc('minute', ts) + INTERVAL '1 minute' AS e, g, k, avg(v) AS a \
          FROM t GROUP BY date_trunc('minute', ts) + INTERVAL '1 minute', g, k",

@@ -88,6 +88,11 @@ impl Distinct {
         }
     }
 
+    /// How many values there are, over all groups.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.small.len() + part.large.len()).sum()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.parts.iter().map(Part::bytes).sum()
     }

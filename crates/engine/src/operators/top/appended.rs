@@ -61,10 +61,11 @@ impl TopAppended {
     /// Forgets groups that no later row can belong to, if there may be many of them.
     fn sweep(&mut self, epoch: &Epoch<'_>) {
         let Some(sweep) = &mut self.sweep else { return };
-        let groups = self.parts.iter().map(|part| part.groups.len()).sum();
-        let Some(cut) = sweep.start(epoch.passed, groups) else { return };
+        let extent = |parts: &[Part]| parts.iter().map(|part| part.groups.extent()).sum();
+        let Some(cut) = sweep.start(epoch.passed, extent(&self.parts)) else { return };
         self.parts.iter_mut().for_each(|part| part.forget(&cut));
-        sweep.finish(&cut, self.parts.iter().flat_map(|part| part.groups.keys()));
+        let kept = self.parts.iter().flat_map(|part| part.groups.keys());
+        sweep.finish(&cut, extent(&self.parts), kept.map(|(_, key)| (key, 1)));
     }
 
     fn kept(&self) -> usize {
