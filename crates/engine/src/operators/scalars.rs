@@ -95,6 +95,9 @@ impl Scalars {
         output: &mut Vec<Batch>,
     ) -> Result<()> {
         let after = self.closed.as_ref();
+        if before.is_none() && after.is_none() {
+            return Ok(()); // No rows were shown, and none are.
+        }
         let hash = row::hash(NO_KEY);
         let mut group = rows.before(epoch.number, partition(hash), hash, NO_KEY);
         loop {
@@ -166,11 +169,11 @@ impl Value {
         count_changes(&self.codec, batches, &mut changes)?;
         for (row, weight) in &changes {
             change_count(&mut self.rows, row, *weight);
+            if self.rows.get(row).is_some_and(|&count| count < 0) {
+                return Err(negative(name, "a value"));
+            }
         }
-        match self.rows.values().any(|&count| count < 0) {
-            true => Err(negative(name, "a value")),
-            false => Ok(!changes.is_empty()),
-        }
+        Ok(!changes.is_empty())
     }
 
     /// The value, which of no row is NULL; `None` of more than one.
