@@ -247,9 +247,14 @@ pub(super) fn united(inputs: &[&[Known]]) -> Vec<Known> {
     first.iter().enumerate().map(|of| column(of).unwrap_or_default()).collect()
 }
 
-/// Of rows whose group changes as a whole: old rows of it may come back, but only with the times that
-/// tell the group apart.
-pub(super) fn grouped(keys: &[Key], known: &[Known]) -> Vec<Known> {
+/// Of an operator that looks at a group as a whole when one of its rows changes: by what it will not
+/// look at a group of its input again, and what is known of its rows' columns.
+pub(super) fn by_group(keys: &[Key], known: &[Known]) -> (Option<Term>, Vec<Known>) {
+    (term(keys, known), grouped(keys, known))
+}
+
+/// Old rows of a group may come back, but only with the times that tell the group apart.
+fn grouped(keys: &[Key], known: &[Known]) -> Vec<Known> {
     let is_key = |i: usize| {
         let mut columns = keys.iter().filter_map(|(key, _)| key.downcast_ref::<Column>());
         columns.any(|key| key.index() == i)

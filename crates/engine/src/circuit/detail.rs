@@ -22,6 +22,15 @@ const LITERAL_TYPES: [&str; 16] = [
     "IntervalMonthDayNano",
 ];
 
+/// A filter and a projection, of which at least one is there.
+pub(super) fn filtered(columns: Option<&[Expr]>, predicate: Option<&Expr>) -> String {
+    match (predicate, columns) {
+        (Some(predicate), Some(columns)) => format!("{} WHERE {}", list(columns), one(predicate)),
+        (Some(predicate), None) => format!("WHERE {}", one(predicate)),
+        (None, columns) => list(columns.unwrap_or_default()),
+    }
+}
+
 /// Expressions with commas between them.
 pub(super) fn list(exprs: &[Expr]) -> String {
     exprs.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Join as JoinPlan, LogicalPlan};
-use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
 use super::super::detail::one;
 use super::{Compiler, Reason, arrow_schema};
 use crate::batch::failed;
-use crate::circuit::bounds::{Known, Sides};
+use crate::circuit::bounds::{Key, Known, Sides};
 use crate::circuit::node::Keeps;
 use crate::operators::{Arrangement, Condition, Join, JoinKind, JoinSpec, Which};
 use crate::state::Term;
@@ -96,7 +94,7 @@ impl Compiler {
         &self,
         kind: JoinKind,
         inputs: [usize; 2],
-        keys: [&[(Arc<dyn PhysicalExpr>, DataType)]; 2],
+        keys: [&[Key]; 2],
     ) -> (Option<Term>, Vec<Known>) {
         if matches!(kind, JoinKind::Rows { which: Which::NotIn, .. }) {
             // It looks at all rows of its other side again.

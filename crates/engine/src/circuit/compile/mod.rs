@@ -13,7 +13,7 @@ mod unnest;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::context::ExecutionProps;
@@ -25,7 +25,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
 use super::bounds;
-use super::detail::{list, one};
+use super::detail::filtered;
 use super::node::{Growth, Keeps, Node, NodeKind, Work};
 use crate::batch::{Runner, failed};
 use crate::functions::now;
@@ -35,8 +35,6 @@ use crate::state::Memory;
 
 /// Why a plan node has no operator of its own. Not an error: it is recomputed.
 type Reason = String;
-
-type ArrangementKey = (Arc<dyn PhysicalExpr>, DataType);
 
 /// Builds the nodes of all views, sharing equal sub-plans between them.
 pub(super) struct Compiler {
@@ -290,13 +288,7 @@ impl Compiler {
             .map(|columns| columns.iter().map(physical).collect::<Result<Vec<_>>>())
             .transpose()?;
         let predicate_physical = predicate.map(physical).transpose()?;
-        let detail = match (predicate, columns) {
-            (Some(predicate), Some(columns)) => {
-                format!("{} WHERE {}", list(columns), one(predicate))
-            }
-            (Some(predicate), None) => format!("WHERE {}", one(predicate)),
-            (None, columns) => list(columns.unwrap_or_default()),
-        };
+        let detail = filtered(columns, predicate);
         self.add_map(node, predicate_physical, columns_physical, arrow_schema(plan), detail)
     }
 
@@ -448,7 +440,7 @@ impl Compiler {
     }
 
     /// Expressions to arrange by, with their types.
-    fn keys(&self, keys: &[Expr], schema: &DFSchema) -> Result<Vec<ArrangementKey>> {
+    fn keys(&self, keys: &[Expr], schema: &DFSchema) -> Result<Vec<bounds::Key>> {
         let key = |expr: &Expr| {
             let expr = self.physical(expr, schema)?;
             let key_type = expr.data_type(schema.as_arrow()).map_err(failed)?;

@@ -57,8 +57,7 @@ impl Compiler {
         };
         let input = self.compile(&window.input)?;
         let key = self.nodes[input].key.clone();
-        let claim = bounds::term(&by.keys, &self.nodes[input].known);
-        let known = bounds::grouped(&by.keys, &self.nodes[input].known);
+        let (claim, known) = bounds::by_group(&by.keys, &self.nodes[input].known);
         let input = self.arrange(input, by)?;
         let node = self.operator("window", detail, Box::new(work), vec![input], schema);
         self.nodes[node].key = key;

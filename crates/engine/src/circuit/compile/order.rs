@@ -80,8 +80,7 @@ impl Compiler {
         numbered: Option<(Numbering, SchemaRef)>,
     ) -> Result<usize> {
         let key = self.nodes[input].key.clone();
-        let claim = bounds::term(&by.keys, &self.nodes[input].known);
-        let known = bounds::grouped(&by.keys, &self.nodes[input].known);
+        let (claim, known) = bounds::by_group(&by.keys, &self.nodes[input].known);
         let growth = match (fetch, by.keys.is_empty()) {
             (usize::MAX, _) => Growth::Rows,
             (_, true) => Growth::Nothing,
@@ -214,8 +213,7 @@ impl Compiler {
         let keys = self.keys(&params.partition_by, input_schema)?;
         let input = self.compile(&window.input)?;
         let key = self.nodes[input].key.clone();
-        let claim = bounds::term(&keys, &self.nodes[input].known);
-        let mut known = bounds::grouped(&keys, &self.nodes[input].known);
+        let (claim, mut known) = bounds::by_group(&keys, &self.nodes[input].known);
         // A row is felt in sessions that it is in or that end after it, so later ones end after all
         // that is passed.
         known.resize(self.nodes[input].schema.fields().len(), Known::Nothing);

@@ -112,8 +112,7 @@ impl Compiler {
             ..Arrangement::by(self.keys(keys, input.schema())?)
         };
         let input = self.compile(input)?;
-        let claim = bounds::term(&by.keys, &self.nodes[input].known);
-        let known = bounds::grouped(&by.keys, &self.nodes[input].known);
+        let (claim, known) = bounds::by_group(&by.keys, &self.nodes[input].known);
         let input = self.arrange(input, by)?;
         let schema = arrow_schema(plan);
         let detail = plain(&plan.display().to_string());

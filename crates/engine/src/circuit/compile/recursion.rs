@@ -21,25 +21,25 @@ use crate::state::Memory;
 pub(super) struct Inside {
     /// The node that stands for the rows of the iteration.
     relation: usize,
-    known: Arc<HashMap<LogicalPlan, Known>>,
+    computed: Arc<HashMap<LogicalPlan, Computed>>,
     /// Nodes that stand for something outside of the part.
-    places: HashMap<usize, Place>,
+    stand_ins: HashMap<usize, StandsFor>,
     /// What the part reads of what is outside, in the order of the operator's inputs.
     requests: Vec<Request>,
 }
 
 /// A plan that does not read the recursion, and the node outside that has its result.
 #[derive(Clone)]
-struct Known {
+struct Computed {
     node: usize,
     schema: SchemaRef,
     key: Option<Vec<usize>>,
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum StandsFor {
     /// The node with this number outside; not asked for yet.
-    Known(usize),
+    Node(usize),
     /// What was asked for as this number.
     Request(usize),
 }
@@ -54,7 +54,7 @@ enum Request {
 struct Template {
     plan: LogicalPlan,
     relation: SchemaRef,
-    known: Arc<HashMap<LogicalPlan, Known>>,
+    computed: Arc<HashMap<LogicalPlan, Computed>>,
     runner: Arc<Runner>,
     memory: Arc<Memory>,
     view: String,
@@ -82,12 +82,12 @@ impl Compiler {
         if let Some(reason) = separate(&query.recursive_term, &mut beside)? {
             return Ok(Err(reason));
         }
-        let mut known = HashMap::new();
+        let mut computed = HashMap::new();
         for plan in beside {
             let node = self.compile(&plan)?;
             let of = &self.nodes[node];
-            let of = Known { node, schema: of.schema.clone(), key: of.key.clone() };
-            known.insert(plan, of);
+            let of = Computed { node, schema: of.schema.clone(), key: of.key.clone() };
+            computed.insert(plan, of);
         }
         let Some(relation) = relation_schema(&query.recursive_term)? else {
             return Ok(Err("its recursive term reads no rows of it".to_owned()));
@@ -95,7 +95,7 @@ impl Compiler {
         let template = Template {
             plan: query.recursive_term.as_ref().clone(),
             relation: relation.clone(),
-            known: Arc::new(known),
+            computed: Arc::new(computed),
             runner: self.runner.clone(),
             memory: self.memory.clone(),
             view: self.view.clone(),
@@ -132,21 +132,21 @@ impl Compiler {
 
     /// The node that stands for a plan outside, if this compiles a part and the plan is one.
     pub(super) fn outside(&mut self, plan: &LogicalPlan) -> Option<usize> {
-        let known = self.inside.as_ref()?.known.get(plan)?.clone();
-        let node = self.stand_in(known.schema, known.key);
-        self.inside.as_mut()?.places.insert(node, Place::Known(known.node));
+        let computed = self.inside.as_ref()?.computed.get(plan)?.clone();
+        let node = self.stand_in(computed.schema, computed.key);
+        self.inside.as_mut()?.stand_ins.insert(node, StandsFor::Node(computed.node));
         Some(node)
     }
 
     /// The arrangement of what is outside, if `input` is that: it is kept there, once.
     pub(super) fn arranged_outside(&mut self, input: usize, by: &Arrangement) -> Option<usize> {
         let inside = self.inside.as_mut()?;
-        let Place::Known(of) = *inside.places.get(&input)? else { return None };
+        let StandsFor::Node(of) = *inside.stand_ins.get(&input)? else { return None };
         inside.requests.push(Request::Arranged(of, by.clone()));
-        let place = Place::Request(inside.requests.len() - 1);
+        let place = StandsFor::Request(inside.requests.len() - 1);
         let (schema, key) = (self.nodes[input].schema.clone(), self.nodes[input].key.clone());
         let node = self.stand_in(schema, key);
-        self.inside.as_mut()?.places.insert(node, place);
+        self.inside.as_mut()?.stand_ins.insert(node, place);
         self.arrangements.push((input, by.clone(), node));
         Some(node)
     }
@@ -192,8 +192,8 @@ impl Template {
         let relation = compiler.stand_in(self.relation.clone(), None);
         compiler.inside = Some(Inside {
             relation,
-            known: self.known.clone(),
-            places: HashMap::new(),
+            computed: self.computed.clone(),
+            stand_ins: HashMap::new(),
             requests: Vec::new(),
         });
         let result = compiler.compile(&self.plan)?;
@@ -217,13 +217,13 @@ impl Inside {
         let mut origins = Vec::with_capacity(nodes.len());
         let mut part = Vec::new();
         for (number, node) in nodes.into_iter().enumerate() {
-            let place = self.places.get(&number).copied();
+            let place = self.stand_ins.get(&number).copied();
             origins.push(match place {
                 _ if number == self.relation => Origin::Relation,
                 // Of what is not needed, the origin means nothing.
                 _ if !is_needed[number] => Origin::Relation,
-                Some(Place::Request(request)) => Origin::Outside(request),
-                Some(Place::Known(of)) => {
+                Some(StandsFor::Request(request)) => Origin::Outside(request),
+                Some(StandsFor::Node(of)) => {
                     self.requests.push(Request::Changes(of));
                     Origin::Outside(self.requests.len() - 1)
                 }

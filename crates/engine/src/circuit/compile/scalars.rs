@@ -8,7 +8,7 @@ use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use syncline_change::Result;
 
-use super::super::detail::{list, one};
+use super::super::detail::filtered;
 use super::{Compiler, arrow_schema, mapped_key};
 use crate::batch::failed;
 use crate::operators::{Arrangement, Map, Scalars};
@@ -79,13 +79,7 @@ impl Compiler {
                 .transpose()?,
             schema: arrow_schema(plan),
         };
-        let detail = match (predicate, columns) {
-            (Some(predicate), Some(columns)) => {
-                format!("{} WHERE {}", list(columns), one(predicate))
-            }
-            (Some(predicate), None) => format!("WHERE {}", one(predicate)),
-            (None, columns) => list(columns.unwrap_or_default()),
-        };
+        let detail = filtered(columns, predicate);
         let key = self.nodes[input].key.as_ref();
         let key = key.and_then(|key| mapped_key(key, open.columns.as_deref()));
         let by = Arrangement { ordered: false, ..Arrangement::by(vec![]) };
