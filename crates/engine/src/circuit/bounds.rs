@@ -17,7 +17,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::Result;
 
 use super::node::{Node, Work};
-use crate::state::{Floor, FloorPart, Place, Release, Term};
+use crate::state::{Floor, FloorPart, Place, Release, Term, Timed};
 
 /// An expression that rows are grouped by, and its type.
 pub(super) type Key = (Arc<dyn PhysicalExpr>, DataType);
@@ -272,8 +272,15 @@ pub(super) fn term(keys: &[Key], known: &[Known]) -> Option<Term> {
     keys.iter().enumerate().find_map(|(i, (key, of))| {
         let floor = floor_of(key, known)?;
         (type_of(&floor)? == *of).then_some(())?;
-        Some(Term { floor, place: Place::new(&types, i)?, data_type: of.clone() })
+        Some(Term { floor, of: Timed::Keys(Place::new(&types, i)?), data_type: of.clone() })
     })
+}
+
+/// Sessions of a gap that no later row belongs to, of rows whose times are `known`.
+pub(super) fn of_sessions(known: &Known, gap: i64, data_type: &DataType) -> Option<Term> {
+    let floor = known.floor()?.clone();
+    let is_fit = type_of(&floor)? == *data_type;
+    is_fit.then(|| Term { floor, of: Timed::Sessions { gap }, data_type: data_type.clone() })
 }
 
 /// The least of two floors, and so what a value has at least that comes from either side.
@@ -302,7 +309,7 @@ impl Sides<'_> {
         (0..types.len()).find_map(|i| {
             let (floor, data_type) = (self.floor(i)?, types[i].clone());
             (type_of(&floor)? == data_type).then_some(())?;
-            Some(Term { floor, place: Place::new(&types, i)?, data_type })
+            Some(Term { floor, of: Timed::Keys(Place::new(&types, i)?), data_type })
         })
     }
 
@@ -340,9 +347,11 @@ pub(super) fn release_arrangements(nodes: &mut [Node]) -> Result<()> {
 impl Node {
     /// Has the node let go of the state that is below the floors of all of `terms`.
     pub(super) fn let_go(&mut self, terms: Vec<Term>) -> Result<()> {
-        self.released_by = terms.iter().flat_map(|term| term.floor.tables()).collect();
+        let tables = terms.iter().flat_map(|term| term.floor.tables()).collect();
+        let Some(release) = Release::new(terms)? else { return Ok(()) };
+        self.released_by = tables;
         if let Work::Operator(operator) = &mut self.work {
-            operator.let_go(Release::new(terms)?);
+            operator.let_go(release);
         }
         Ok(())
     }

@@ -31,8 +31,8 @@ pub(crate) struct Node {
     pub(crate) tables: BTreeSet<usize>,
     /// What is known of its columns; of those behind the end of the list, nothing.
     pub(crate) known: Vec<Known>,
-    /// Of each input that is an arrangement, which groups of it the node will not look at again; none
-    /// for those behind the end of the list.
+    /// Of each input that is an arrangement, what of it the node will not look at again; nothing for
+    /// those behind the end of the list.
     pub(crate) claims: Vec<Option<Term>>,
     pub(crate) keeps: Keeps,
     /// What its content grows with.

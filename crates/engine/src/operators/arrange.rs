@@ -93,7 +93,7 @@ impl PartialEq for Arrangement {
 pub(crate) struct Arrange {
     by: Arrangement,
     rows: Arranged,
-    /// Which keys no reader will look up again, and no later change has.
+    /// What no reader will look up again, and no later change has.
     release: Option<Release>,
     /// Whether more can go since the last step.
     has_moved: bool,
@@ -264,7 +264,7 @@ impl Arranged {
     ) -> impl Iterator<Item = &Run> {
         let part = &self.parts[partition];
         let latest = part.latest.as_ref().filter(|delta| with_epoch || delta.epoch != epoch);
-        part.spine.runs().map(Arc::as_ref).chain(latest.map(|delta| &delta.run))
+        part.spine.runs().chain(latest.map(|delta| &delta.run)).map(Arc::as_ref)
     }
 }
 
@@ -279,7 +279,7 @@ struct Part {
 pub(crate) struct Delta {
     epoch: u64,
     /// The sum of the changes; may take rows away.
-    pub(crate) run: Run,
+    pub(crate) run: Arc<Run>,
     /// Of each row of the run, a row of the epoch's changes that is equal to it.
     pub(crate) origins: Vec<u32>,
     /// Which groups of the run have a NULL in their key; `None` if none has.
@@ -332,9 +332,8 @@ impl Part {
 
     /// Drops what is past as a whole, also where no row comes any more that would have runs merged.
     fn forget(&mut self, cut: &Cut) {
-        self.spine.forget(cut);
-        let run = self.latest.as_ref().map(|delta| &delta.run);
-        if run.is_some_and(|run| (0..run.groups()).all(|group| cut.is_past(run.key(group)))) {
+        self.spine.forget(cut, self.latest.as_ref().map(|delta| &delta.run));
+        if self.latest.as_ref().is_some_and(|delta| self.spine.is_past(cut, &delta.run)) {
             self.latest = None;
         }
     }
@@ -398,7 +397,7 @@ impl Delta {
         }
         Ok(Self {
             epoch: changes.epoch,
-            run: builder.finish()?,
+            run: Arc::new(builder.finish()?),
             origins,
             null_keys: changes.null_keys.as_ref().map(|_| null_keys),
         })

@@ -17,10 +17,7 @@ use super::arrange::{Arranged, Delta};
 use super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
 use crate::functions::session::{Bound, bounds};
 use crate::state::Group;
-
-/// Bytes of an encoded time: whether it is there, then the number.
-const TIME_BYTES: usize = 9;
-const IS_THERE: u8 = 1;
+use crate::state::times::{encode, time};
 
 pub(crate) struct Session {
     /// In the unit of the times.
@@ -159,20 +156,6 @@ fn reach<'a>(
     }
 }
 
-/// The time that an encoded row begins with: a column of 64 bits in the encoding of `arrow::row`.
-fn time(row: &[u8]) -> Option<i64> {
-    let (&is_there, rest) = row.split_first()?;
-    let bytes: [u8; 8] = rest.get(..TIME_BYTES - 1)?.try_into().ok()?;
-    (is_there == IS_THERE).then_some((u64::from_be_bytes(bytes) ^ 1 << 63).cast_signed())
-}
-
-/// What rows of this time begin with: before all of them, and behind those of earlier times.
-fn encode(time: i64) -> [u8; TIME_BYTES] {
-    let mut bytes = [IS_THERE; TIME_BYTES];
-    bytes[1..].copy_from_slice(&(time.cast_unsigned() ^ 1 << 63).to_be_bytes());
-    bytes
-}
-
 /// What turns one list into the other; both are in the order of rows.
 fn difference<'a>(
     key: &'a [u8],
@@ -205,28 +188,5 @@ fn difference<'a>(
         }
         b += usize::from(order != Ordering::Greater);
         a += usize::from(order != Ordering::Less);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use arrow::array::TimestampMillisecondArray;
-    use arrow::row::{RowConverter, SortField};
-
-    use super::*;
-
-    #[test]
-    fn times_are_read_from_encoded_rows() {
-        let times = vec![Some(i64::MIN), Some(-1), Some(0), Some(1), Some(i64::MAX), None];
-        let column = Arc::new(TimestampMillisecondArray::from(times.clone())) as ArrayRef;
-        let options = arrow::compute::SortOptions { descending: false, nulls_first: false };
-        let field = SortField::new_with_options(column.data_type().clone(), options);
-        let rows = RowConverter::new(vec![field]).unwrap().convert_columns(&[column]).unwrap();
-        let read: Vec<Option<i64>> = rows.iter().map(|row| time(row.data())).collect();
-        assert_eq!(read, times);
-        for (row, time) in rows.iter().zip(times) {
-            assert!(time.is_none_or(|time| encode(time) == row.data()));
-        }
     }
 }

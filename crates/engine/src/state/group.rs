@@ -21,12 +21,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn first_not_before(&self, row: &[u8]) -> usize {
-        let (mut low, mut high) = (self.rows.start, self.rows.end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.run.row(middle) < row { low = middle + 1 } else { high = middle }
-        }
-        low
+        self.run.first_not_before(self.rows.clone(), row)
     }
 }
 

@@ -11,17 +11,19 @@
 mod codec;
 mod compact;
 mod group;
+mod left;
 mod memory;
 mod release;
 mod run;
 mod spine;
 #[cfg(test)]
 mod tests;
+pub(crate) mod times;
 
 pub(crate) use codec::{Encoded, KeyedCodec};
 pub(crate) use compact::{image, of_image};
 pub(crate) use group::Group;
 pub(crate) use memory::Memory;
-pub(crate) use release::{Cut, Extent, Floor, FloorPart, Place, Release, Sweep, Term};
+pub(crate) use release::{Cut, Extent, Floor, FloorPart, Place, Release, Sweep, Term, Timed};
 pub(crate) use run::{Run, RunBuilder};
 pub(crate) use spine::Spine;

@@ -5,6 +5,7 @@
 //! over groups that are made when enough of them can go.
 
 use std::iter::Sum;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -13,6 +14,8 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::PhysicalExpr;
 use syncline_change::{Error, Result};
+
+use super::times;
 
 /// What every later change has in a column at least, unless it is NULL: the least of functions of
 /// event time that never fall.
@@ -84,13 +87,13 @@ fn instant(us: i64, of: &DataType) -> Option<ScalarValue> {
 }
 
 /// Where in an encoded key (`arrow::row`, nulls first, ascending) a column stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     before: Vec<Width>,
     width: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Width {
     Fixed(usize),
     /// Text and bytes: blocks, each with a byte behind it that says whether another follows.
@@ -157,16 +160,25 @@ fn width(of: &DataType) -> Option<Width> {
     })
 }
 
-/// Keys whose time is below a floor.
+/// State whose time is below a floor.
 #[derive(Clone, Debug)]
 pub(crate) struct Term {
     pub(crate) floor: Floor,
-    pub(crate) place: Place,
-    /// The type of the time in the key.
+    pub(crate) of: Timed,
     pub(crate) data_type: DataType,
 }
 
-/// Keys that no later change has: those that are below the floors of all terms.
+/// What has a time.
+#[derive(Clone, Debug)]
+pub(crate) enum Timed {
+    /// Groups, in their keys.
+    Keys(Place),
+    /// Sessions, of rows that are only ever added and are in the order of their times: one ends a gap
+    /// after its last row.
+    Sessions { gap: i64 },
+}
+
+/// State that no later change can reach: what is below the floors of all terms.
 #[derive(Debug)]
 pub(crate) struct Release {
     terms: Vec<(Term, RowConverter)>,
@@ -175,33 +187,43 @@ pub(crate) struct Release {
     cut: Option<Cut>,
 }
 
-/// The keys that a [`Release`] lets go as of an epoch.
-#[derive(Clone, Debug)]
-pub(crate) struct Cut {
-    terms: Vec<(Place, Box<[u8]>)>,
+/// What a [`Release`] lets go as of an epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cut {
+    /// Groups whose keys have times below all of these.
+    Keys(Vec<(Place, Box<[u8]>)>),
+    /// Rows of sessions that end at this time or before.
+    Sessions { end: i64, gap: i64 },
 }
 
 impl Cut {
+    /// Whether a group goes as a whole, as its key alone says.
     pub(crate) fn is_past(&self, key: &[u8]) -> bool {
-        self.terms.iter().all(|(place, floor)| place.find(key).is_some_and(|time| time < &**floor))
+        let is_below = |(place, floor): &(Place, Box<[u8]>)| {
+            place.find(key).is_some_and(|time| time < &**floor)
+        };
+        matches!(self, Self::Keys(terms) if terms.iter().all(is_below))
     }
 }
 
 impl Release {
-    /// `terms` are one at least.
+    /// `terms` are one at least. `None`: what goes by one of them need not go by another.
     ///
     /// # Errors
     /// `Bug` if times cannot be encoded.
-    pub(crate) fn new(terms: Vec<Term>) -> Result<Self> {
-        if terms.is_empty() {
+    pub(crate) fn new(terms: Vec<Term>) -> Result<Option<Self>> {
+        let Some(first) = terms.first().map(|term| discriminant(&term.of)) else {
             return Err(Error::bug("state would be let go without a reason"));
+        };
+        if terms.iter().any(|term| discriminant(&term.of) != first) {
+            return Ok(None);
         }
         let converter = |term: Term| {
             let converter = RowConverter::new(vec![SortField::new(term.data_type.clone())])?;
             Ok((term, converter))
         };
         let terms = terms.into_iter().map(converter).collect::<Result<_>>()?;
-        Ok(Self { terms, seen: Vec::new(), cut: None })
+        Ok(Some(Self { terms, seen: Vec::new(), cut: None }))
     }
 
     /// Takes note of how far event time has come, and says whether more may go than before.
@@ -213,15 +235,32 @@ impl Release {
             return false;
         }
         self.seen = now;
-        let terms = self.terms.iter().map(|(term, converter)| {
-            Some((term.place.clone(), term.floor.encoded(converter, passed)?))
-        });
-        let Some(terms) = terms.collect::<Option<Vec<_>>>() else { return false };
-        let moved = self.cut.as_ref().is_none_or(|cut| {
-            cut.terms.iter().zip(&terms).any(|((_, before), (_, after))| after > before)
-        });
-        self.cut = Some(Cut { terms });
+        let Some(cut) = self.cut_at(passed) else { return false };
+        let moved = self.cut.as_ref() != Some(&cut);
+        self.cut = Some(cut);
         moved
+    }
+
+    /// `None` while there is no floor of one of the terms.
+    fn cut_at(&self, passed: &[i64]) -> Option<Cut> {
+        let mut keys = Vec::new();
+        let mut sessions: Option<(i64, i64)> = None;
+        for (term, converter) in &self.terms {
+            let floor = term.floor.encoded(converter, passed)?;
+            match &term.of {
+                Timed::Keys(place) => keys.push((place.clone(), floor)),
+                Timed::Sessions { gap } => {
+                    let (end, gap) = (times::time(&floor)?, *gap);
+                    // What ended by the one may go on by a longer gap.
+                    let (least, longest) = sessions.unwrap_or((end, gap));
+                    sessions = Some((least.min(end), longest.max(gap)));
+                }
+            }
+        }
+        Some(match sessions {
+            Some((end, gap)) => Cut::Sessions { end, gap },
+            None => Cut::Keys(keys),
+        })
     }
 
     pub(crate) fn cut(&self) -> Option<&Cut> {
@@ -263,7 +302,7 @@ impl Sweep {
     pub(crate) fn start(&mut self, passed: &[i64], extent: Extent) -> Option<Cut> {
         let moved = self.release.advance(passed);
         let cut = self.release.cut()?;
-        let [(_, floor)] = cut.terms.as_slice() else { return None };
+        let (_, floor) = only_key(cut)?;
         let is_due = self.due.as_ref().is_some_and(|due| due < floor);
         let has_grown = extent.kept > (2 * self.left.kept).max(self.left.share());
         (moved && (is_due || has_grown)).then(|| cut.clone())
@@ -277,7 +316,7 @@ impl Sweep {
         extent: Extent,
         kept: impl Iterator<Item = (&'a [u8], usize)>,
     ) {
-        let [(place, _)] = cut.terms.as_slice() else { return };
+        let Some((place, _)) = only_key(cut) else { return };
         let mut times: Vec<(&[u8], usize)> =
             kept.filter_map(|(key, size)| Some((place.find(key)?, size))).collect();
         self.left = extent;
@@ -288,6 +327,13 @@ impl Sweep {
             going > extent.share()
         });
         self.due = due.map(|(time, _)| (*time).into());
+    }
+}
+
+fn only_key(cut: &Cut) -> Option<&(Place, Box<[u8]>)> {
+    match cut {
+        Cut::Keys(terms) => terms.first().filter(|_| terms.len() == 1),
+        Cut::Sessions { .. } => None,
     }
 }
 
@@ -367,7 +413,8 @@ mod tests {
     fn release(parts: Vec<FloorPart>) -> Release {
         let data_type = DataType::Timestamp(TimeUnit::Millisecond, None);
         let place = Place::new(std::slice::from_ref(&data_type), 0).unwrap();
-        Release::new(vec![Term { floor: Floor { parts }, place, data_type }]).unwrap()
+        let of = Timed::Keys(place);
+        Release::new(vec![Term { floor: Floor { parts }, of, data_type }]).unwrap().unwrap()
     }
 
     #[test]
@@ -446,10 +493,10 @@ mod tests {
             spine.insert(builder.finish().unwrap(), release.cut()).unwrap();
         }
         release.advance(&[3_199_000]);
-        spine.forget(release.cut().unwrap());
+        spine.forget(release.cut().unwrap(), None);
         assert_eq!((spine.runs().count(), spine.len()), (2, 3_200));
         release.advance(&[3_200_000]);
-        spine.forget(release.cut().unwrap());
+        spine.forget(release.cut().unwrap(), None);
         assert_eq!((spine.len(), spine.bytes()), (0, 0));
     }
 
@@ -471,7 +518,7 @@ mod tests {
             }
             spine.insert(builder.finish().unwrap(), release.cut()).unwrap();
             release.advance(&[now as i64 * 1_000]);
-            spine.forget(release.cut().unwrap());
+            spine.forget(release.cut().unwrap(), None);
             most = most.max(spine.len());
             for (i, key) in keys.iter().enumerate().skip(now).take(10) {
                 let mut group = Group::default();
@@ -482,7 +529,7 @@ mod tests {
         }
         assert!(most <= 300, "{most}");
         release.advance(&[i64::MAX]);
-        spine.forget(release.cut().unwrap());
+        spine.forget(release.cut().unwrap(), None);
         assert_eq!((spine.len(), spine.bytes()), (0, 0));
     }
 

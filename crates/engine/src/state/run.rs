@@ -78,6 +78,16 @@ impl Run {
         &self.rows[part(&self.row_ends, row)]
     }
 
+    /// The first of some rows of a group that does not come before `row`, or the end of these.
+    pub(crate) fn first_not_before(&self, rows: Range<usize>, row: &[u8]) -> usize {
+        let (mut low, mut high) = (rows.start, rows.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.row(middle) < row { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
     pub(crate) fn weight(&self, row: usize) -> i64 {
         self.weights.as_ref().map_or(1, |weights| weights[row])
     }
@@ -287,9 +297,11 @@ impl RunBuilder {
         self.group_ends.push(self.row_ends.len() as u32);
     }
 
-    /// A whole group of another run.
-    pub(crate) fn copy_group(&mut self, run: &Run, group: usize) {
-        let rows = run.rows_of(group);
+    /// Rows of a group of another run, as a whole group.
+    pub(crate) fn copy_group(&mut self, run: &Run, group: usize, rows: Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
         let bytes = part(&run.row_ends, rows.start).start..run.row_ends[rows.end - 1] as usize;
         self.close_group();
         self.keys.values.extend_from_slice(run.key(group));

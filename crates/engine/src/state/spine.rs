@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use syncline_change::Result;
 
+use super::left::{Cutting, Left};
 use super::{Cut, Group, Memory, Run, RunBuilder};
 
 /// Two runs are merged when the older is at most this many times as long as the newer.
@@ -35,15 +36,15 @@ enum Level {
 }
 
 impl Level {
-    fn of(run: Run) -> Self {
-        Self::Run(Aging { run: Arc::new(run), past: 0 })
+    fn of(run: impl Into<Arc<Run>>) -> Self {
+        Self::Run(Aging { run: run.into(), past: 0 })
     }
 
-    /// Whether nothing is left that is not past `cut`.
-    fn is_past(&mut self, cut: &Cut) -> bool {
+    /// Whether a cut leaves nothing of it.
+    fn is_past(&mut self, cutting: &Cutting<'_>) -> bool {
         match self {
-            Self::Run(run) => run.is_past(cut),
-            Self::Merge(merge) => merge.older.is_past(cut) && merge.newer.is_past(cut),
+            Self::Run(run) => run.is_past(cutting),
+            Self::Merge(merge) => merge.older.is_past(cutting) && merge.newer.is_past(cutting),
         }
     }
 }
@@ -57,8 +58,8 @@ struct Aging {
 
 impl Aging {
     /// What is past once stays so: every group is looked at once.
-    fn is_past(&mut self, cut: &Cut) -> bool {
-        while self.past < self.run.groups() && cut.is_past(self.run.key(self.past)) {
+    fn is_past(&mut self, cutting: &Cutting<'_>) -> bool {
+        while self.past < self.run.groups() && cutting.is_past(&self.run, self.past) {
             self.past += 1;
         }
         self.past == self.run.groups()
@@ -70,13 +71,16 @@ impl Spine {
         Self { memory, levels: Vec::new(), bytes: 0 }
     }
 
-    /// Takes in a run. Groups whose keys are past `cut` are left out of what is merged: nobody will
-    /// look them up, so it does not matter that other runs still have rows of them.
-    pub(crate) fn insert(&mut self, run: Run, cut: Option<&Cut>) -> Result<()> {
+    /// Takes in a run. What is past `cut` is left out of what is merged: nobody will look it up, so it
+    /// does not matter that other runs still have rows of it.
+    pub(crate) fn insert(&mut self, run: impl Into<Arc<Run>>, cut: Option<&Cut>) -> Result<()> {
+        let run = run.into();
+        let cutting = cut.map(|cut| Cutting::new(cut, self.runs().chain([&run])));
+        let cutting = cutting.as_ref();
         let steps = STEPS_MIN.max(run.len() * STEPS_PER_ROW);
         for level in &mut self.levels {
             if let Level::Merge(merge) = level
-                && merge.work(steps, cut)?
+                && merge.work(steps, cutting)?
             {
                 *level = Level::of(std::mem::take(&mut merge.builder).finish()?);
             }
@@ -84,18 +88,26 @@ impl Spine {
         if run.len() > 0 {
             self.levels.push(Level::of(run));
         }
-        self.begin_merges(steps, cut)?;
+        self.begin_merges(steps, cutting)?;
         self.note_bytes();
         Ok(())
     }
 
-    /// Drops the runs, and the merges of runs, of which nothing is left that is not past `cut`.
-    pub(crate) fn forget(&mut self, cut: &Cut) {
+    /// Drops the runs, and the merges of runs, of which nothing is left that is not past `cut`. There
+    /// may be a `latest` run beside them.
+    pub(crate) fn forget(&mut self, cut: &Cut, latest: Option<&Arc<Run>>) {
+        let cutting = Cutting::new(cut, self.runs().chain(latest));
         let levels = self.levels.len();
-        self.levels.retain_mut(|level| !level.is_past(cut));
+        self.levels.retain_mut(|level| !level.is_past(&cutting));
         if self.levels.len() < levels {
             self.note_bytes();
         }
+    }
+
+    /// Whether nothing is left of a run beside these.
+    pub(crate) fn is_past(&self, cut: &Cut, latest: &Arc<Run>) -> bool {
+        let cutting = Cutting::new(cut, self.runs().chain([latest]));
+        (0..latest.groups()).all(|group| cutting.is_past(latest, group))
     }
 
     fn note_bytes(&mut self) {
@@ -105,7 +117,7 @@ impl Spine {
     }
 
     /// Merges neighbours of like length, the newest first: at once where that is quick.
-    fn begin_merges(&mut self, steps: usize, cut: Option<&Cut>) -> Result<()> {
+    fn begin_merges(&mut self, steps: usize, cutting: Option<&Cutting<'_>>) -> Result<()> {
         let mut newer = self.levels.len();
         while newer >= 2 {
             newer -= 1;
@@ -117,7 +129,7 @@ impl Spine {
                 continue;
             }
             let mut merge = Merge::new(a.clone(), b.clone(), &self.memory)?;
-            let is_done = merge.work(steps, cut)?;
+            let is_done = merge.work(steps, cutting)?;
             self.levels.remove(newer);
             self.levels[newer - 1] = if is_done {
                 newer = self.levels.len();
@@ -190,11 +202,11 @@ impl Merge {
     }
 
     /// Takes about `steps` steps, and says whether all is done.
-    fn work(&mut self, mut steps: usize, cut: Option<&Cut>) -> Result<bool> {
+    fn work(&mut self, mut steps: usize, cutting: Option<&Cutting<'_>>) -> Result<bool> {
         while steps > 0 {
             let taken = match self.rows {
                 Some(rows) => self.work_in_group(rows, steps.min(STEPS_AT_A_TIME)),
-                None => match self.next_group(cut) {
+                None => match self.next_group(cutting) {
                     Some(taken) => taken,
                     None => return Ok(true),
                 },
@@ -206,7 +218,7 @@ impl Merge {
     }
 
     /// Copies a group that only one run has, or begins one that both have; `None` at the end.
-    fn next_group(&mut self, cut: Option<&Cut>) -> Option<usize> {
+    fn next_group(&mut self, cutting: Option<&Cutting<'_>>) -> Option<usize> {
         let [a, b] = self.groups;
         let (older, newer) = (&*self.older.run, &*self.newer.run);
         let order = match (a < older.groups(), b < newer.groups()) {
@@ -217,29 +229,24 @@ impl Merge {
                 (older.hash(a).cmp(&newer.hash(b))).then_with(|| older.key(a).cmp(newer.key(b)))
             }
         };
-        let key = if order == Ordering::Greater { newer.key(b) } else { older.key(a) };
-        if cut.is_some_and(|cut| cut.is_past(key)) {
-            self.groups[0] += usize::from(order != Ordering::Greater);
-            self.groups[1] += usize::from(order != Ordering::Less);
-            return Some(1);
+        let both = [(older, a), (newer, b)];
+        let parts = match order {
+            Ordering::Less => &both[..1],
+            Ordering::Greater => &both[1..],
+            Ordering::Equal => &both[..],
+        };
+        let left = cutting.map_or(Left::All, |cutting| cutting.left(parts));
+        if let &[(run, group)] = parts {
+            let rows = left.rows_of(run, group);
+            let taken = rows.len().max(1);
+            self.builder.copy_group(run, group, rows);
+            self.groups[usize::from(order == Ordering::Greater)] += 1;
+            return Some(taken);
         }
-        match order {
-            Ordering::Less => {
-                self.builder.copy_group(older, a);
-                self.groups[0] += 1;
-                Some(older.rows_of(a).len())
-            }
-            Ordering::Greater => {
-                self.builder.copy_group(newer, b);
-                self.groups[1] += 1;
-                Some(newer.rows_of(b).len())
-            }
-            Ordering::Equal => {
-                self.builder.open_group(older.hash(a), older.key(a));
-                self.rows = Some([older.rows_of(a).start, newer.rows_of(b).start]);
-                Some(1)
-            }
-        }
+        let [rows_a, rows_b] = both.map(|(run, group)| left.rows_of(run, group));
+        self.builder.open_group(older.hash(a), older.key(a));
+        self.rows = Some([rows_a.start, rows_b.start]);
+        Some(1)
     }
 
     /// Merges rows of the group that both have.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use syncline_change::spill::{Spill, SpillWriter};
 use syncline_change::{Result, row};
 
-use super::{Group, Memory, RunBuilder, Spine};
+use super::{Cut, Group, Memory, RunBuilder, Spine, times};
 use crate::operators::PARTITION_BITS;
 
 type Model = BTreeMap<(Vec<u8>, Vec<u8>), i64>;
@@ -144,5 +144,75 @@ fn merges_keep_up() {
         let mut group = Group::default();
         spine.add_to(&mut group, hash(&n.to_be_bytes()), &n.to_be_bytes());
         assert_eq!(group.collect::<Vec<_>>(), [(&b"row"[..], 1)]);
+    }
+}
+
+/// Rows of sessions with times around `now`, by key.
+fn any_times(rows: usize) -> impl Strategy<Value = Vec<(u8, i64)>> {
+    prop::collection::vec((0..4_u8, -40..10_i64), 0..rows)
+}
+
+/// The rows of a key from the first on that a row at `end` or later could join, by small steps.
+fn open(times: &BTreeMap<i64, i64>, end: i64, gap: i64) -> Vec<(i64, i64)> {
+    let mut first = end - gap + 1;
+    for (&time, _) in times.iter().rev() {
+        // A row beyond is one that comes; a row before is joined by the one behind it.
+        let next = times.range(time + 1..).next().map(|(&next, _)| next);
+        if time < first && next.is_some_and(|next| next - time < gap && next >= first) {
+            first = time;
+        }
+    }
+    times.range(first..).map(|(&time, &count)| (time, count)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Sessions that have ended go, and of those that a row can still join every row is there.
+    #[test]
+    fn sessions_go_when_they_have_ended(
+        epochs in prop::collection::vec(any_times(60), 1..60),
+        gap in prop::sample::select(vec![1_i64, 4, 15, 60]),
+        limit in prop::option::of(0..4000_usize),
+    ) {
+        let memory = Arc::new(Memory::default());
+        if let Some(limit) = limit {
+            memory.limit(limit, Arc::new(Elsewhere));
+        }
+        let mut spine = Spine::new(memory.clone());
+        let mut model: BTreeMap<u8, BTreeMap<i64, i64>> = BTreeMap::new();
+        let mut cut = None;
+        for (epoch, rows) in epochs.iter().enumerate() {
+            let (now, end) = (epoch as i64 * 7, epoch as i64 * 7 - 40);
+            let mut sum: BTreeMap<(u64, Vec<u8>), BTreeMap<i64, i64>> = BTreeMap::new();
+            for &(k, time) in rows {
+                *model.entry(k).or_default().entry(now + time).or_default() += 1;
+                let rows = sum.entry((hash(&key(k)), key(k))).or_default();
+                *rows.entry(now + time).or_default() += 1;
+            }
+            let mut builder = RunBuilder::default();
+            for ((hash, key), rows) in sum {
+                builder.open_group(hash, &key);
+                rows.iter().for_each(|(time, &count)| builder.push(&times::encode(*time), count));
+            }
+            // As of the epoch before.
+            spine.insert(builder.finish().unwrap(), cut.as_ref()).unwrap();
+            let next = Cut::Sessions { end, gap };
+            spine.forget(&next, None);
+            cut = Some(next);
+            for (&k, times) in &model {
+                let mut group = Group::default();
+                spine.add_to(&mut group, hash(&key(k)), &key(k));
+                let expect = open(times, end, gap);
+                let from = expect.first().map_or(end - gap + 1, |(first, _)| *first);
+                let rows = group.since(&times::encode(from.min(end - gap + 1)));
+                let rows: Vec<(i64, i64)> =
+                    rows.map(|(row, count)| (times::time(row).unwrap(), count)).collect();
+                prop_assert_eq!(rows, expect);
+            }
+        }
+        let cut = Cut::Sessions { end: i64::MAX - gap, gap };
+        spine.forget(&cut, None);
+        prop_assert_eq!((spine.len(), memory.used()), (0, 0));
     }
 }

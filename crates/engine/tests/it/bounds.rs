@@ -18,8 +18,6 @@ const EPOCH_ROWS: usize = 60;
 /// By how much event time moves on in an epoch.
 const STEP_US: i64 = 10_000_000;
 const LATENESS_US: i64 = 30_000_000;
-/// The batch engine is asked after every so many epochs, and at the end.
-const COMPARED: u64 = 8;
 
 /// What the tables `t` and `u` are.
 #[derive(Clone, Copy)]
@@ -83,13 +81,15 @@ struct Way {
     workers: usize,
     /// So many epochs' rows are taken in as one epoch.
     together: u64,
+    /// The batch engine is asked after every so many epochs, and at the end.
+    compared: u64,
     /// Whether what is merged of the rows by key goes out of memory.
     spills: bool,
 }
 
-const ONE_BY_ONE: Way = Way { workers: 1, together: 1, spills: false };
+const ONE_BY_ONE: Way = Way { workers: 1, together: 1, compared: 8, spills: false };
 /// Enough rows at a time for more than one worker to have some.
-const FOUR_WORKERS: Way = Way { workers: 4, together: 40, spills: false };
+const FOUR_WORKERS: Way = Way { workers: 4, together: 40, compared: 40, spills: false };
 
 fn circuit(tables: Tables, workers: usize, views: &[ViewDef]) -> Circuit {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
@@ -130,7 +130,7 @@ fn run_in(way: Way, tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &st
         let output = circuit.step(number, number as i64, input.collect()).unwrap();
         beside.take_in(&output, |_, _| {});
         state.push(circuit.stats().iter().map(|node| node.state_rows).sum());
-        if number % COMPARED == 0 || finished {
+        if number % way.compared == 0 || finished {
             beside.assert_equal(&circuit, number, String::new);
         }
     }
@@ -292,10 +292,32 @@ fn distinct_times() {
 
 #[test]
 fn sums_of_sessions() {
-    let sql = "SELECT k, window_start, window_end, count(*) AS c \
-               FROM session(t, ts, INTERVAL '2 seconds', k) GROUP BY k, window_start, window_end";
-    let state = run(TIMED, Emit::Changes, sql, &[]);
-    assert!(state.last().unwrap() < run(UNTIMED, Emit::Changes, sql, &[]).last().unwrap());
+    for (gap, key, most) in [("2 seconds", "k", 1_500), ("100 milliseconds", "", 1_500)] {
+        let (of, by) = match key {
+            "" => (String::new(), String::new()),
+            key => (format!(", {key}"), format!("{key}, ")),
+        };
+        let sql = format!(
+            "SELECT {by}window_start, window_end, count(*) AS c FROM \
+             session(t, ts, INTERVAL '{gap}'{of}) GROUP BY {by}window_start, window_end"
+        );
+        stays_below(most, Emit::Changes, &sql, &[]);
+    }
+}
+
+/// Sessions that do not end for long, and those of rows that come and go.
+#[test]
+fn sessions_that_go_on_are_not_let_go() {
+    for sql in [
+        "SELECT window_start, window_end, count(*) AS c FROM session(t, ts, INTERVAL '1 second') \
+         GROUP BY window_start, window_end",
+        "SELECT k, c, window_start, window_end FROM session(ends, e, INTERVAL '30 seconds', k)",
+        "SELECT o.k, o.c, s.window_start FROM ends o JOIN (SELECT k, window_start, window_end FROM \
+         session(u, ts, INTERVAL '5 seconds', k)) s ON o.k = s.k AND o.e = s.window_end",
+    ] {
+        let ends = ("ends", "SELECT k, c, window_end AS e FROM of_t");
+        run(TIMED, Emit::Changes, sql, &[HELPERS[0], HELPERS[1], ends]);
+    }
 }
 
 #[test]
@@ -322,13 +344,16 @@ fn closed_windows_that_are_shown_once() {
 /// Runs that are outside of memory let go as those in it do.
 #[test]
 fn state_outside_of_memory() {
-    let spilled = Way { spills: true, ..ONE_BY_ONE };
-    let windows = "tumble(t, ts, INTERVAL '5 minutes')";
-    let sums = format!(
-        "SELECT k, window_end, sum(n) OVER (PARTITION BY window_end) AS s, g, v, ts FROM {windows}"
-    );
-    let state = run_in(spilled, TIMED, Emit::Changes, &sums, &[]);
-    assert!(state.iter().max().copied().unwrap() < 6_000, "{state:?}");
+    let spilled = Way { spills: true, compared: 40, ..ONE_BY_ONE };
+    let padded = [("p", "SELECT *, repeat('x', 1000) AS f FROM t")];
+    for sql in [
+        "SELECT window_end, f, sum(n) OVER (PARTITION BY window_end) AS s \
+         FROM tumble(p, ts, INTERVAL '1 minute')",
+        "SELECT * FROM session(p, ts, INTERVAL '200 milliseconds')",
+    ] {
+        let state = run_in(spilled, TIMED, Emit::Changes, sql, &padded);
+        assert!(state.iter().max().copied().unwrap() < 3_000, "{sql}: {state:?}");
+    }
 }
 
 /// A row with a key replaces one with an old time, so nothing may go.
@@ -444,6 +469,7 @@ fn kept(tables: Tables, sql: &str) -> Vec<(String, bool)> {
 fn plans_say_what_is_kept() {
     let of_t = "one row a group of the last times and of none, by the watermark of t";
     let of_both = "rows of the last times and of none, by the watermark of t, u";
+    let rows_of_t = "rows of the last times and of none, by the watermark of t";
     let group = "one row a group";
     for (sql, expect) in [
         ("SELECT ts, count(*) AS c FROM t GROUP BY ts", vec![(of_t, true)]),
@@ -478,6 +504,7 @@ fn plans_say_what_is_kept() {
             "SELECT t.k, u.n FROM t JOIN u ON t.k = u.k",
             vec![("every row of u", false), ("every row of t", false)],
         ),
+        ("SELECT * FROM session(t, ts, INTERVAL '5 seconds', k)", vec![(rows_of_t, true)]),
         (
             "SELECT t.k, a.s FROM t JOIN of_u a ON t.k = a.k",
             vec![(group, false), ("every row of t", false)],

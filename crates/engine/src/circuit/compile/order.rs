@@ -222,6 +222,11 @@ impl Compiler {
             Bound::Start => Known::Nothing,
             Bound::End => end.clone(),
         }));
+        let is_last = !term.options.nulls_first;
+        let claim = claim.or_else(|| {
+            let of_sessions = || bounds::of_sessions(&end, gap, &time_type);
+            (self.nodes[input].append_only && is_last).then(of_sessions)?
+        });
         let input = self.arrange(input, Arrangement { order, ..Arrangement::by(keys) })?;
         let by = match params.partition_by.as_slice() {
             [] => String::new(),

@@ -29,7 +29,7 @@ impl Counted {
     }
 
     pub(super) fn forget(&mut self, cut: &Cut) {
-        self.matches.forget(cut);
+        self.matches.forget(cut, None);
     }
 
     /// Takes in how the matches of rows change, and returns the rows of `side` that come and go.

@@ -237,3 +237,21 @@ impl TopAppended {
         shown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_take_their_bytes_along() {
+        let mut part = Part::default();
+        for group in 0..10_u64 {
+            part.groups.find_or_add(group, &group.to_be_bytes());
+            part.rows.push(Vec::new());
+            (0..20).for_each(|row| part.insert(group as u32, &[row; 30], 15));
+        }
+        assert!(part.bytes > 10 * 15 * 30);
+        part.forget(&Cut::Keys(vec![]));
+        assert_eq!((part.groups.len(), part.bytes), (0, 0));
+    }
+}
