@@ -283,6 +283,18 @@ pub(super) fn of_sessions(known: &Known, gap: i64, data_type: &DataType) -> Opti
     is_fit.then(|| Term { floor, of: Timed::Sessions { gap }, data_type: data_type.clone() })
 }
 
+/// What a time has at least in later changes of its side of a join, and in those of the other side
+/// that match it because it is not before their `earlier` time.
+pub(super) fn of_order(
+    (later, known): (&Arc<dyn PhysicalExpr>, &[Known]),
+    (earlier, others): (&Arc<dyn PhysicalExpr>, &[Known]),
+    data_type: &DataType,
+) -> Option<Floor> {
+    let (own, other) = (floor_of(later, known)?, floor_of(earlier, others)?);
+    let is_fit = type_of(&own)? == *data_type && type_of(&other)? == *data_type;
+    is_fit.then(|| least(&own, &other))
+}
+
 /// The least of two floors, and so what a value has at least that comes from either side.
 fn least(a: &Floor, b: &Floor) -> Floor {
     Floor { parts: a.parts.iter().chain(&b.parts).cloned().collect() }

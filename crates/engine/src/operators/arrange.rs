@@ -255,6 +255,11 @@ impl Arranged {
         self.batch.as_ref().map_or(&[], |batch| batch.rows().columns())
     }
 
+    /// The same as a batch; `None` if nothing has changed yet.
+    pub(crate) fn changed_rows(&self) -> Option<&RecordBatch> {
+        self.batch.as_ref().map(Batch::rows)
+    }
+
     /// Every run of a partition, that of `epoch` excepted unless `with_epoch`.
     pub(crate) fn runs(
         &self,

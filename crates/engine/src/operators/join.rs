@@ -7,6 +7,7 @@
 
 mod counted;
 mod pairs;
+mod range;
 
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use syncline_change::source::Rejected;
 use syncline_change::{Batch, Result};
 
 use self::counted::Counted;
+use self::range::Spans;
+pub(crate) use self::range::{Limit, Range};
 use super::arrange::Arranged;
 use super::partition::PARTITIONS;
 use super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
@@ -55,6 +58,14 @@ impl JoinKind {
             Self::Rows { of, which } => of == side && which != Which::Matched,
         }
     }
+
+    /// Whether rows of `side` come out depending on whether they have a match.
+    pub(crate) fn shows_rows_of(self, side: usize) -> bool {
+        match self {
+            Self::Pairs { kept } => kept[side],
+            Self::Rows { of, .. } => of == side,
+        }
+    }
 }
 
 /// What a join is made of.
@@ -66,6 +77,8 @@ pub(crate) struct JoinSpec {
     pub(crate) nulls_match: bool,
     /// A condition beyond the equal keys, over the columns of both sides.
     pub(crate) condition: Option<Condition>,
+    /// Of each side that is arranged in the order of a time, what the condition asks of that.
+    pub(crate) ranges: [Option<Range>; 2],
     pub(crate) schema: SchemaRef,
 }
 
@@ -81,8 +94,8 @@ pub(crate) struct Join {
     counts: Vec<[Counted; 2]>,
     /// Of the other side of a NOT IN: rows, and rows with a NULL.
     others: Others,
-    /// Which keys no later change of either side has: matches of their rows change no more.
-    release: Option<Release>,
+    /// Of each side, the rows whose matches change no more.
+    releases: [Option<Release>; 2],
 }
 
 /// What NOT IN must know of its other side.
@@ -94,10 +107,14 @@ struct Others {
 
 impl Join {
     /// The inputs are arrangements of both sides by the join's key.
-    pub(crate) fn new(spec: JoinSpec, memory: &Arc<Memory>) -> Self {
+    pub(crate) fn new(
+        spec: JoinSpec,
+        releases: [Option<Release>; 2],
+        memory: &Arc<Memory>,
+    ) -> Self {
         let counts = (0..PARTITIONS).map(|_| [0, 1].map(|_| Counted::new(memory.clone())));
         let counts = counts.collect();
-        Self { spec, counts, others: Others::default(), release: None }
+        Self { spec, counts, others: Others::default(), releases }
     }
 }
 
@@ -105,8 +122,18 @@ impl Operator for Join {
     fn step(&mut self, epoch: &mut Epoch<'_>, inputs: &[Change<'_>]) -> Result<Vec<Batch>> {
         let name = &self.spec.name;
         let (left, right) = (inputs[0].arranged(name)?, inputs[1].arranged(name)?);
-        let cut = self.release.as_ref().and_then(Release::cut);
-        let view = View { spec: &self.spec, sides: [left, right], epoch: epoch.number, cut };
+        let sides = [left, right];
+        let cuts = self.releases.each_ref().map(|release| release.as_ref()?.cut());
+        let mut spans = [None, None];
+        for (side, range) in self.spec.ranges.iter().enumerate() {
+            let Some(range) = range.as_ref().filter(|_| !inputs[1 - side].batches.is_empty())
+            else {
+                continue;
+            };
+            spans[side] = Some(range.spans(sides[1 - side])?);
+        }
+        let spans = &spans;
+        let view = View { spec: &self.spec, sides, spans, epoch: epoch.number, cuts };
         if let JoinKind::Rows { of, which: Which::NotIn } = self.spec.kind {
             let before = self.others;
             self.others = view.others(1 - of, before)?;
@@ -122,10 +149,13 @@ impl Operator for Join {
             }
             view.step(partition, counts, others)
         })?;
-        if let Some(release) = self.release.as_mut().filter(|_| self.spec.condition.is_some()) {
+        for (side, release) in self.releases.iter_mut().enumerate() {
+            let Some(release) = release.as_mut().filter(|_| self.spec.condition.is_some()) else {
+                continue;
+            };
             let moved = release.advance(epoch.passed);
             if let Some(cut) = release.cut().filter(|_| moved) {
-                self.counts.iter_mut().flatten().for_each(|counted| counted.forget(cut));
+                self.counts.iter_mut().for_each(|counted| counted[side].forget(cut));
             }
         }
         let mut output = Vec::new();
@@ -135,10 +165,6 @@ impl Operator for Join {
             epoch.rejected.extend(rejected.map(|row| (self.spec.view.clone(), row)));
         }
         Batch::coalesce(&self.spec.schema, output, OUTPUT_ROWS_MAX)
-    }
-
-    fn let_go(&mut self, release: Release) {
-        self.release = Some(release);
     }
 
     fn state_rows(&self) -> usize {
@@ -163,9 +189,11 @@ struct Output {
 struct View<'a> {
     spec: &'a JoinSpec,
     sides: [&'a Arranged; 2],
+    /// Of each side that has a range, what of it the rows match that the other side changes.
+    spans: &'a [Option<Spans>; 2],
     epoch: u64,
-    /// Keys that, as of the last step, no later change has.
-    cut: Option<&'a Cut>,
+    /// Of each side, what no later change reaches, as of the last step.
+    cuts: [Option<&'a Cut>; 2],
 }
 
 /// A row of one side, its key and the rest, and how often it comes or goes.
@@ -191,12 +219,12 @@ impl<'a> View<'a> {
             false => [vec![], vec![]],
         };
         for side in [0, 1] {
-            if !self.shows_rows_of(side) {
+            if !self.spec.kind.shows_rows_of(side) {
                 continue;
             }
             let entries = if counted[side] {
                 let touched = std::mem::take(&mut contributions[side]);
-                counts[side].apply(self, partition, side, touched, self.cut)?
+                counts[side].apply(self, partition, side, touched)?
             } else {
                 self.by_key(partition, side, others)
             };
@@ -205,17 +233,9 @@ impl<'a> View<'a> {
         Ok(output)
     }
 
-    /// Whether rows of a side come out depending on whether they have a match.
-    fn shows_rows_of(&self, side: usize) -> bool {
-        match self.spec.kind {
-            JoinKind::Pairs { kept } => kept[side],
-            JoinKind::Rows { of, .. } => of == side,
-        }
-    }
-
     /// Of which sides the matches of every row are counted.
     fn counted_sides(&self) -> [bool; 2] {
-        [0, 1].map(|side| self.spec.condition.is_some() && self.shows_rows_of(side))
+        [0, 1].map(|side| self.spec.condition.is_some() && self.spec.kind.shows_rows_of(side))
     }
 
     /// Whether a row that has a match, or has none, is shown.

@@ -35,7 +35,7 @@ pub(crate) use anew::{Anew, PlanOver};
 pub(crate) use arrange::{Arrange, Arranged, Arrangement, SortTerm};
 pub(crate) use each::Each;
 pub(crate) use input::Input;
-pub(crate) use join::{Condition, Join, JoinKind, JoinSpec, Which};
+pub(crate) use join::{Condition, Join, JoinKind, JoinSpec, Limit, Range, Which};
 pub(crate) use map::Map;
 pub(crate) use nearby::{Nearby, Reach};
 pub use partition::PARTITIONS;

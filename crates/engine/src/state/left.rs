@@ -39,7 +39,7 @@ impl Left {
 impl<'a> Cutting<'a> {
     pub(super) fn new<'r>(cut: &'a Cut, runs: impl Iterator<Item = &'r Arc<Run>>) -> Self {
         let runs = match cut {
-            Cut::Keys(_) => vec![],
+            Cut::Keys(_) | Cut::Rows { .. } => vec![],
             Cut::Sessions { .. } => runs.cloned().collect(),
         };
         Self { cut, runs }
@@ -49,9 +49,9 @@ impl<'a> Cutting<'a> {
     pub(super) fn is_past(&self, run: &Run, group: usize) -> bool {
         match *self.cut {
             Cut::Keys(_) => self.cut.is_past(run.key(group)),
+            Cut::Rows { from } => last_time(run, group).is_some_and(|last| last < from),
             Cut::Sessions { end, gap } => {
-                let last = run.rows_of(group).end - 1;
-                let is_old = time(run.row(last)).is_some_and(|last| ends_by(last, gap, end));
+                let is_old = last_time(run, group).is_some_and(|last| ends_by(last, gap, end));
                 is_old && self.left_of(&[(run, group)], STEPS_MIN).rows_of(run, group).is_empty()
             }
         }
@@ -69,6 +69,7 @@ impl<'a> Cutting<'a> {
         match *self.cut {
             Cut::Keys(_) if self.cut.is_past(run.key(group)) => Left::Nothing,
             Cut::Keys(_) => Left::All,
+            Cut::Rows { from } => Left::From(encode(from)),
             Cut::Sessions { end, gap } => {
                 let is_old = |&(run, group): &(&Run, usize)| {
                     let first = run.row(run.rows_of(group).start);
@@ -109,6 +110,10 @@ impl<'a> Cutting<'a> {
         }
         Some(first.min(reached))
     }
+}
+
+fn last_time(run: &Run, group: usize) -> Option<i64> {
+    run.rows_of(group).next_back().and_then(|last| time(run.row(last)))
 }
 
 /// Whether a session with this last time would end at `end` or before.

@@ -173,6 +173,8 @@ pub(crate) struct Term {
 pub(crate) enum Timed {
     /// Groups, in their keys.
     Keys(Place),
+    /// Rows, which are in the order of their times.
+    Rows,
     /// Sessions, of rows that are only ever added and are in the order of their times: one ends a gap
     /// after its last row.
     Sessions { gap: i64 },
@@ -192,6 +194,8 @@ pub(crate) struct Release {
 pub(crate) enum Cut {
     /// Groups whose keys have times below all of these.
     Keys(Vec<(Place, Box<[u8]>)>),
+    /// Rows from before this time.
+    Rows { from: i64 },
     /// Rows of sessions that end at this time or before.
     Sessions { end: i64, gap: i64 },
 }
@@ -243,23 +247,21 @@ impl Release {
 
     /// `None` while there is no floor of one of the terms.
     fn cut_at(&self, passed: &[i64]) -> Option<Cut> {
-        let mut keys = Vec::new();
-        let mut sessions: Option<(i64, i64)> = None;
+        let mut floors = Vec::with_capacity(self.terms.len());
         for (term, converter) in &self.terms {
-            let floor = term.floor.encoded(converter, passed)?;
-            match &term.of {
-                Timed::Keys(place) => keys.push((place.clone(), floor)),
-                Timed::Sessions { gap } => {
-                    let (end, gap) = (times::time(&floor)?, *gap);
-                    // What ended by the one may go on by a longer gap.
-                    let (least, longest) = sessions.unwrap_or((end, gap));
-                    sessions = Some((least.min(end), longest.max(gap)));
-                }
-            }
+            floors.push((&term.of, term.floor.encoded(converter, passed)?));
         }
-        Some(match sessions {
-            Some((end, gap)) => Cut::Sessions { end, gap },
-            None => Cut::Keys(keys),
+        let least = || floors.iter().map(|(_, floor)| times::time(floor)).min().flatten();
+        let gap = |of: &Timed| if let Timed::Sessions { gap } = of { *gap } else { 0 };
+        Some(match floors.first()? {
+            (Timed::Keys(_), _) => {
+                Cut::Keys(floors.into_iter().filter_map(key_and_floor).collect())
+            }
+            (Timed::Rows, _) => Cut::Rows { from: least()? },
+            // What ended by the one may go on by a longer gap.
+            (Timed::Sessions { .. }, _) => {
+                Cut::Sessions { end: least()?, gap: floors.iter().map(|(of, _)| gap(of)).max()? }
+            }
         })
     }
 
@@ -330,10 +332,17 @@ impl Sweep {
     }
 }
 
+fn key_and_floor((of, floor): (&Timed, Box<[u8]>)) -> Option<(Place, Box<[u8]>)> {
+    match of {
+        Timed::Keys(place) => Some((place.clone(), floor)),
+        Timed::Rows | Timed::Sessions { .. } => None,
+    }
+}
+
 fn only_key(cut: &Cut) -> Option<&(Place, Box<[u8]>)> {
     match cut {
         Cut::Keys(terms) => terms.first().filter(|_| terms.len() == 1),
-        Cut::Sessions { .. } => None,
+        Cut::Rows { .. } | Cut::Sessions { .. } => None,
     }
 }
 

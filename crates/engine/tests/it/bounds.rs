@@ -321,6 +321,77 @@ fn sessions_that_go_on_are_not_let_go() {
 }
 
 #[test]
+fn joins_by_a_range_of_times() {
+    let on = "ON t.k = u.k AND t.n = u.n AND u.ts BETWEEN t.ts - INTERVAL '5 seconds' AND t.ts";
+    for sql in [
+        format!("SELECT t.k, t.n, u.n AS m, u.ts FROM t JOIN u {on}"),
+        format!("SELECT t.k, t.n, u.n AS m, u.ts FROM t LEFT JOIN u {on} AND t.g < u.g"),
+        format!("SELECT t.k, t.n, u.n AS m, u.ts FROM t FULL JOIN u {on} AND t.v < 3"),
+        "SELECT n FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n = t.n AND u.ts >= t.ts \
+         AND u.ts < t.ts + INTERVAL '2 seconds')"
+            .to_owned(),
+        "SELECT n FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n = t.n AND u.ts > t.ts \
+         AND u.ts <= t.ts + INTERVAL '1 second')"
+            .to_owned(),
+        // Of what the join puts out groups go, too.
+        format!("SELECT u.ts, count(*) AS c FROM t JOIN u {on} GROUP BY u.ts"),
+    ] {
+        stays_below(4_000, Emit::Changes, &sql, &[]);
+    }
+    // Both sides have rows that go again.
+    let sql = "SELECT a.k, a.c, b.s FROM of_t a JOIN of_u b ON a.k = b.k \
+               AND a.window_end >= b.window_end \
+               AND a.window_end <= b.window_end + INTERVAL '40 seconds'";
+    stays_below(800, Emit::Changes, sql, &HELPERS);
+}
+
+/// Only one side can go, or neither.
+#[test]
+fn joins_by_half_a_range_of_times() {
+    for sql in [
+        "SELECT t.k, u.n FROM t JOIN u ON t.g = u.g AND t.k = u.k AND t.n = u.n AND u.ts <= t.ts",
+        "SELECT t.k, t.n FROM t LEFT JOIN u ON t.g = u.g AND t.k = u.k AND t.n = u.n \
+         AND u.ts < t.ts - INTERVAL '100 seconds'",
+        "SELECT t.k, t.n FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.n = t.n \
+         AND u.ts > t.ts + INTERVAL '100 seconds')",
+    ] {
+        run(TIMED, Emit::Changes, sql, &[]);
+    }
+}
+
+/// A condition that fails is not computed for rows that may have gone.
+#[test]
+fn conditions_that_fail_do_so_within_the_range_alone() {
+    let sql = "SELECT t.n, u.n AS m FROM t JOIN u ON t.k = u.k AND u.ts <= t.ts \
+               AND u.ts > t.ts - INTERVAL '5 seconds' AND 1 / u.n < 5";
+    let mut letters = [1, 40].map(|together| {
+        let views = view_defs(sql, Emit::Changes, &[]);
+        let mut circuit = circuit(TIMED, 1, &views);
+        let (mut random, mut gathered, mut letters) = (Random::new(5), [vec![], vec![]], vec![]);
+        for number in 1..=EPOCHS {
+            for (table, rows) in gathered.iter_mut().enumerate() {
+                rows.push(some_rows(&mut random, number, TIMED, table));
+            }
+            if number % together != 0 {
+                continue;
+            }
+            let input = gathered.iter_mut().enumerate().map(|(table, rows)| {
+                let rows = concat_batches(&rows[0].schema(), &std::mem::take(rows)).unwrap();
+                TableInput { table, rows: Batch::inserts(rows), finished: false }
+            });
+            let output = circuit.step(number, 0, input.collect()).unwrap();
+            let of_view = output.rejected.into_iter().filter(|(name, _)| name == "view");
+            letters.extend(of_view.map(|(_, letter)| letter.bytes));
+        }
+        letters.sort();
+        letters
+    });
+    let [one_by_one, together] = &mut letters;
+    assert!(!one_by_one.is_empty());
+    assert!(one_by_one == together, "{} and {} letters", one_by_one.len(), together.len());
+}
+
+#[test]
 fn the_slower_of_two_tables_decides() {
     let sql = "SELECT window_end, count(*) AS c FROM tumble(\"all\", ts, INTERVAL '20 seconds') \
                GROUP BY window_end";
@@ -345,10 +416,15 @@ fn closed_windows_that_are_shown_once() {
 #[test]
 fn state_outside_of_memory() {
     let spilled = Way { spills: true, compared: 40, ..ONE_BY_ONE };
-    let padded = [("p", "SELECT *, repeat('x', 1000) AS f FROM t")];
+    let padded = [
+        ("p", "SELECT *, repeat('x', 1000) AS f FROM t"),
+        ("q", "SELECT *, repeat('x', 1000) AS f FROM u"),
+    ];
     for sql in [
         "SELECT window_end, f, sum(n) OVER (PARTITION BY window_end) AS s \
          FROM tumble(p, ts, INTERVAL '1 minute')",
+        "SELECT p.v, q.v AS w, p.ts, left(p.f, 1) AS f, left(q.f, 1) AS e FROM p LEFT JOIN q \
+         ON p.g = q.g AND q.ts BETWEEN p.ts - INTERVAL '1 second' AND p.ts AND q.n < p.n",
         "SELECT * FROM session(p, ts, INTERVAL '200 milliseconds')",
     ] {
         let state = run_in(spilled, TIMED, Emit::Changes, sql, &padded);
@@ -470,6 +546,8 @@ fn plans_say_what_is_kept() {
     let of_t = "one row a group of the last times and of none, by the watermark of t";
     let of_both = "rows of the last times and of none, by the watermark of t, u";
     let rows_of_t = "rows of the last times and of none, by the watermark of t";
+    let matches_of_both =
+        "the number of matches of rows of the last times and of none, by the watermark of t, u";
     let group = "one row a group";
     for (sql, expect) in [
         ("SELECT ts, count(*) AS c FROM t GROUP BY ts", vec![(of_t, true)]),
@@ -503,6 +581,15 @@ fn plans_say_what_is_kept() {
         (
             "SELECT t.k, u.n FROM t JOIN u ON t.k = u.k",
             vec![("every row of u", false), ("every row of t", false)],
+        ),
+        (
+            "SELECT t.n, u.n AS m FROM t JOIN u ON t.k = u.k AND u.ts BETWEEN t.ts AND \
+             t.ts + INTERVAL '1 hour'",
+            vec![(of_both, true); 2],
+        ),
+        (
+            "SELECT t.n, u.n AS m FROM t LEFT JOIN u ON t.k = u.k AND u.ts <= t.ts",
+            vec![(matches_of_both, true), ("every row of u", false), (of_both, true)],
         ),
         ("SELECT * FROM session(t, ts, INTERVAL '5 seconds', k)", vec![(rows_of_t, true)]),
         (

@@ -109,13 +109,15 @@ fn reads_clock(expr: &Expr) -> PlanResult<bool> {
     expr.exists(|part| Ok(now::is_clock(part)))
 }
 
-/// What a condition asks of time, if it compares something of the row with a bound.
-fn bounds_of(condition: &Expr, schema: &DFSchema) -> PlanResult<Option<Vec<Bounded>>> {
-    let compared = match condition {
-        Expr::Between(Between { expr, negated: false, low, high }) => vec![
-            (expr.as_ref(), Operator::GtEq, low.as_ref()),
-            (expr.as_ref(), Operator::LtEq, high.as_ref()),
-        ],
+/// The comparisons that a condition consists of; none if it is something else.
+pub(super) fn comparisons(condition: &Expr) -> Vec<(&Expr, Operator, &Expr)> {
+    match condition {
+        Expr::Between(Between { expr, negated: false, low, high }) => {
+            vec![
+                (expr.as_ref(), Operator::GtEq, low.as_ref()),
+                (expr.as_ref(), Operator::LtEq, high.as_ref()),
+            ]
+        }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
             vec![
                 (left.as_ref(), Operator::GtEq, right.as_ref()),
@@ -125,8 +127,16 @@ fn bounds_of(condition: &Expr, schema: &DFSchema) -> PlanResult<Option<Vec<Bound
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             vec![(left.as_ref(), *op, right.as_ref())]
         }
-        _ => return Ok(None),
-    };
+        _ => vec![],
+    }
+}
+
+/// What a condition asks of time, if it compares something of the row with a bound.
+fn bounds_of(condition: &Expr, schema: &DFSchema) -> PlanResult<Option<Vec<Bounded>>> {
+    let compared = comparisons(condition);
+    if compared.is_empty() {
+        return Ok(None);
+    }
     let mut bounds = Vec::with_capacity(compared.len());
     for (left, op, right) in compared {
         let (value, op, bound) = match (reads_clock(left)?, reads_clock(right)?) {

@@ -42,7 +42,6 @@ impl Counted {
         partition: usize,
         side: usize,
         mut touched: Vec<Contribution<'a>>,
-        cut: Option<&Cut>,
     ) -> Result<Vec<Entry<'a>>> {
         let own = view.sides[side];
         if let Some(delta) = own.delta(view.epoch, partition) {
@@ -75,7 +74,7 @@ impl Counted {
                 view.change_of_row((key, row), there, [before > 0, after > 0], &mut entries);
             }
         }
-        self.matches.insert(builder.finish()?, cut)?;
+        self.matches.insert(builder.finish()?, view.cuts[side])?;
         Ok(entries)
     }
 }

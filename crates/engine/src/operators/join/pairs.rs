@@ -1,5 +1,6 @@
 //! The pairs of rows that an epoch makes match, or match no more.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -9,7 +10,9 @@ use syncline_change::{Batch, Result};
 use super::super::OUTPUT_ROWS_MAX;
 use super::super::arrange::Delta;
 use super::super::map::{evaluate, rejected, truths};
+use super::range::{Spans, within};
 use super::{Condition, JoinKind, Output, View, batch, gather, joined};
+use crate::state::Group;
 
 /// By how much the matches of a row change.
 pub(super) struct Contribution<'a> {
@@ -29,6 +32,32 @@ struct Found<'a> {
     other: Vec<u32>,
     /// Key, row and weight of each of the other rows, once.
     others: Vec<(&'a [u8], &'a [u8], i64)>,
+}
+
+impl<'a> Found<'a> {
+    /// Pairs of a row with each of some others.
+    fn add(&mut self, group: usize, own: usize, others: Range<usize>) {
+        for other in others {
+            self.groups.push(group as u32);
+            self.own.push(own as u32);
+            self.other.push(other as u32);
+        }
+    }
+
+    /// Pairs of the rows of a delta's group with those of the other side that are in their spans. The
+    /// condition is not computed for others: whether these are still there is not known.
+    fn add_within(&mut self, delta: &'a Delta, group: usize, spans: &Spans, others: &Group<'a>) {
+        let span = |own: usize| spans[delta.origins[own] as usize];
+        let within = within(others, delta.run.rows_of(group).filter_map(span));
+        let (key, first) = (delta.run.key(group), self.others.len());
+        self.others.extend(within.iter().map(|&(_, row, weight)| (key, row, weight)));
+        for own in delta.run.rows_of(group) {
+            let Some((from, until)) = span(own) else { continue };
+            let start = within.partition_point(|(time, ..)| *time < from);
+            let end = within.partition_point(|(time, ..)| *time <= until);
+            self.add(group, own, first + start..first + end);
+        }
+    }
 }
 
 impl<'a> View<'a> {
@@ -68,13 +97,14 @@ impl<'a> View<'a> {
                 0 => other.after(partition, hash, key),
                 _ => other.before(self.epoch, partition, hash, key),
             };
-            let first = found.others.len();
-            found.others.extend(matches.map(|(row, weight)| (key, row, weight)));
-            for own in delta.run.rows_of(group) {
-                for other in first..found.others.len() {
-                    found.groups.push(group as u32);
-                    found.own.push(own as u32);
-                    found.other.push(other as u32);
+            let own = delta.run.rows_of(group);
+            match &self.spans[1 - changed] {
+                Some(spans) => found.add_within(delta, group, spans, &matches),
+                None => {
+                    let first = found.others.len();
+                    found.others.extend(matches.map(|(row, weight)| (key, row, weight)));
+                    let others = first..found.others.len();
+                    own.for_each(|own| found.add(group, own, others.clone()));
                 }
             }
         }
