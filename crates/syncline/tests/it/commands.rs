@@ -90,6 +90,44 @@ fn columns_are_exact_or_recorded() {
     assert_eq!(Value::from_iter(classes), json!(["exact", "recorded", "exact", "recorded"]));
 }
 
+/// What grows with every row of a source that does not end, and what ends it.
+#[test]
+fn check_warns_of_state_that_grows() {
+    let folder = Folder::with_pipeline(
+        "
+name: growing
+sources:
+  clicks:
+    type: http
+    columns: {who: BIGINT, page: TEXT, at: TIMESTAMP}
+    event_time: {column: at, lateness: 1m}
+  people: {type: http, columns: {who: BIGINT, name: TEXT}}
+  old: {type: file, path: old.json, format: json, columns: {who: BIGINT}}
+views:
+  named: SELECT c.page, p.name FROM clicks c JOIN people p ON c.who = p.who
+  by_page: SELECT page, count(*) AS n FROM clicks GROUP BY page
+  by_minute:
+    SELECT window_end, count(*) AS n FROM tumble(clicks, at, INTERVAL '1 minute') GROUP BY window_end
+  known: SELECT a.who FROM old a JOIN old b ON a.who = b.who
+",
+    );
+    folder.write("old.json", "{\"who\": 1}\n");
+    let checked = folder.run(&["check"]).ok();
+    let has_advice = |line: &&str| line.starts_with("warning: ") || line.starts_with("note: ");
+    let advice: Vec<&str> = checked.lines().filter(has_advice).collect();
+    let expect = [
+        "warning: view named: arrange keeps every row of people: about 24 MB for every million rows \
+         of people, with 16 bytes for a text; give people event_time and group or join by its \
+         windows, or filter by now()",
+        "warning: view named: arrange keeps every row of clicks: about 24 MB for every million rows \
+         of clicks, with 16 bytes for a text; group or join by windows of event time, or filter by \
+         now()",
+        "note: view by_page: aggregate keeps one row a group: it grows with different groups of \
+         clicks",
+    ];
+    assert_eq!(advice, expect);
+}
+
 #[test]
 fn what_init_writes_is_right_and_runs() {
     let folder = Folder::new();
