@@ -191,7 +191,7 @@ impl SpillWriter for Piece {
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<Buffer>> {
-        Ok(self.0.iter().map(|bytes| Buffer::from_slice_ref(bytes)).collect())
+        Ok(self.0.iter().map(Buffer::from_slice_ref).collect())
     }
 }
 

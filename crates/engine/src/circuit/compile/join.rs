@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
-use datafusion::common::{JoinType, NullEquality};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, Join as JoinPlan, LogicalPlan, Operator};
 use datafusion::physical_expr::expressions::Column;
@@ -104,21 +105,8 @@ impl Compiler {
         let orders = self.orders(join)?;
         let Released { terms, ordered, known } =
             self.released(kind, below, keys.each_ref().map(Vec::as_slice), &orders);
-        let mut inputs = Vec::with_capacity(2);
-        for (side, keys) in keys.into_iter().enumerate() {
-            let keeps_null_keys = nulls_match || kind.shows_unmatched(side);
-            let order = ordered[side].as_ref().map(|(order, _)| order.clone());
-            // What the other side asks of its rows.
-            let computed = ordered[1 - side].iter().flat_map(|(_, range)| range.computed());
-            let by = Arrangement {
-                keeps_null_keys,
-                ordered: order.is_some(),
-                order: order.into_iter().collect(),
-                computed: computed.collect(),
-                ..Arrangement::by(keys)
-            };
-            inputs.push(self.arrange(below[side], by)?);
-        }
+        let keeps_null_keys = [0, 1].map(|side| nulls_match || kind.shows_unmatched(side));
+        let inputs = self.arrange_sides(below, keys, keeps_null_keys, &ordered)?;
         let detail = join_detail(join);
         let label = join_label(join);
         let schema = arrow_schema(plan);
@@ -164,16 +152,35 @@ impl Compiler {
         Ok(Ok(node))
     }
 
+    /// The nodes that keep the rows of both sides by the join's key.
+    fn arrange_sides(
+        &mut self,
+        below: [usize; 2],
+        keys: [Vec<Key>; 2],
+        keeps_null_keys: [bool; 2],
+        ordered: &[Option<(SortTerm, Range)>; 2],
+    ) -> Result<Vec<usize>> {
+        let mut inputs = Vec::with_capacity(2);
+        for (side, keys) in keys.into_iter().enumerate() {
+            let order = ordered[side].as_ref().map(|(order, _)| order.clone());
+            // What the other side asks of its rows.
+            let computed = ordered[1 - side].iter().flat_map(|(_, range)| range.computed());
+            let by = Arrangement {
+                keeps_null_keys: keeps_null_keys[side],
+                ordered: order.is_some(),
+                order: order.into_iter().collect(),
+                computed: computed.collect(),
+                ..Arrangement::by(keys)
+            };
+            inputs.push(self.arrange(below[side], by)?);
+        }
+        Ok(inputs)
+    }
+
     /// The conditions of a join that a time of one side is not before one of the other.
     fn orders(&self, join: &JoinPlan) -> Result<Vec<Order>> {
         let mut orders = Vec::new();
-        let schemas = [join.left.schema(), join.right.schema()];
-        let side_of = |expr: &Expr| {
-            let columns = expr.column_refs();
-            let is_of =
-                |side: &usize| columns.iter().all(|column| schemas[*side].has_column(column));
-            [0, 1].into_iter().find(is_of).filter(|_| !columns.is_empty())
-        };
+        let schemas: [&DFSchema; 2] = [join.left.schema(), join.right.schema()];
         let conditions = join.filter.iter().flat_map(split_conjunction);
         for (left, operator, right) in conditions.flat_map(comparisons) {
             let (earlier, later, strict) = match operator {
@@ -183,7 +190,8 @@ impl Compiler {
                 Operator::Gt => (right, left, true),
                 _ => continue,
             };
-            let (Some(of), Some(side)) = (side_of(earlier), side_of(later)) else { continue };
+            let sides = (side_of(earlier, schemas)?, side_of(later, schemas)?);
+            let (Some(of), Some(side)) = sides else { continue };
             if of == side {
                 continue;
             }
@@ -250,6 +258,18 @@ impl Compiler {
         let right = self.nodes[right].key.as_ref()?.iter().map(|column| column + offset);
         Some(self.nodes[left].key.as_ref()?.iter().copied().chain(right).collect())
     }
+}
+
+/// The side of a join that all columns of an expression are of, if it has any.
+fn side_of(expr: &Expr, schemas: [&DFSchema; 2]) -> Result<Option<usize>> {
+    for (side, schema) in schemas.into_iter().enumerate() {
+        let is_other =
+            |part: &Expr| Ok(matches!(part, Expr::Column(column) if !schema.has_column(column)));
+        if expr.any_column_refs() && !expr.exists(is_other).map_err(failed)? {
+            return Ok(Some(side));
+        }
+    }
+    Ok(None)
 }
 
 fn join_kind(join: &JoinPlan) -> JoinKind {
