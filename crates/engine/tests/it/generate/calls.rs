@@ -152,7 +152,7 @@ fn window(random: &mut Random, columns: &[Column], shared: Option<(String, Strin
     };
     let (partition, order) = shared.unwrap_or_else(|| partition_and_order(random, columns));
     let frame = match may_have_frame && !order.is_empty() && random.chance(50) {
-        true => format!(" {}", frame(random)),
+        true => frame(random),
         false => String::new(),
     };
     Expression { sql: format!("{call} OVER ({partition}{order}{frame})"), kind }
@@ -174,8 +174,8 @@ fn partition_and_order(random: &mut Random, columns: &[Column]) -> (String, Stri
     (partition, order)
 }
 
-fn frame(random: &mut Random) -> &'static str {
-    const FRAMES: [&str; 11] = [
+fn frame(random: &mut Random) -> String {
+    let frame = random.pick(&[
         "ROWS BETWEEN 1 PRECEDING AND CURRENT ROW",
         "ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING",
         "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
@@ -187,8 +187,8 @@ fn frame(random: &mut Random) -> &'static str {
         "GROUPS UNBOUNDED PRECEDING",
         "GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW",
         "GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
-    ];
-    *random.pick(&FRAMES)
+    ]);
+    format!(" {frame}")
 }
 
 /// One or two terms to order by.
