@@ -74,7 +74,7 @@ fn write_fixture() {
     let (letters, _) = DeadLetters::open(&data, 0, 0).unwrap();
     letters.append(Stage::Source, "flights", 1, first.time_us, vec![rejected()]).unwrap();
     letters.resolve("s1", State::Retried, first.time_us).unwrap();
-    let sources = [("flights".to_owned(), first.inputs[0].rows.schema())];
+    let sources = [("flights".to_owned(), first.inputs[0].rows[0].schema())];
     let (mut journal, _) = Journal::open(&data, &sources, 0).unwrap();
     let (mut log, ..) = EpochLog::open(&data).unwrap();
     for input in [&first, &second] {
@@ -108,7 +108,7 @@ fn format_1_is_read() {
     assert_eq!((last, cut), (Some(record(&expected[1])), None));
     assert_eq!(log.records().unwrap().map(Result::unwrap).count(), 2);
 
-    let sources = [("flights".to_owned(), expected[0].inputs[0].rows.schema())];
+    let sources = [("flights".to_owned(), expected[0].inputs[0].rows[0].schema())];
     let (journal, recovery) = Journal::open(&data, &sources, 2).unwrap();
     assert_eq!((recovery.last_epoch, recovery.cuts.len()), (2, 0));
     assert_eq!(recovery.retried, ["s1"]);

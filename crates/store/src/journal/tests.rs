@@ -72,8 +72,11 @@ pub(super) fn assert_same(left: &EpochInput, right: &EpochInput) {
     );
     for (left, right) in left.inputs.iter().zip(&right.inputs) {
         assert_eq!(left.source, right.source);
-        assert_eq!(left.rows.rows(), right.rows.rows());
-        assert_eq!(left.rows.weights(), right.rows.weights());
+        let pairs = |part: &SourceInput| -> Vec<_> {
+            let of = |rows: &Batch| (rows.rows().clone(), rows.weights().cloned());
+            part.rows.iter().map(of).collect()
+        };
+        assert_eq!(pairs(left), pairs(right));
         assert_eq!(left.position, right.position);
         assert_eq!(
             (left.finished, left.rejected, left.bytes, &left.retried),
@@ -228,7 +231,7 @@ fn what_does_not_follow_is_a_defect() {
     let (mut journal, _) = Journal::open(&data, &sources(&["a"]), 0).unwrap();
     let mut other_columns = epoch(1, &["a"]);
     let columns = Arc::new(Schema::new(vec![Field::new("id", DataType::Int32, false)]));
-    other_columns.inputs[0].rows = Batch::empty(columns);
+    other_columns.inputs[0].rows = vec![Batch::empty(columns)];
     for wrong in
         [epoch(0, &["a"]), epoch(2, &["a"]), epoch(1, &["b"]), epoch(1, &["a", "a"]), other_columns]
     {

@@ -272,7 +272,8 @@ impl Changes {
         let order = (0..order_columns).map(|number| gather(&|piece| &piece.order[number]));
         let order = order.collect::<Result<Vec<_>>>()?;
         let schema = top.codec.schema();
-        let columns = (0..schema.fields().len()).map(|i| gather(&|piece| piece.rows.rows().column(i)));
+        let columns =
+            (0..schema.fields().len()).map(|i| gather(&|piece| piece.rows.rows().column(i)));
         let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
