@@ -375,8 +375,8 @@ mod tests {
                 false,
             ),
             (
-                "SELECT u.k, (SELECT max(c) FROM (SELECT h.window_end, count(*) AS c \
-                 FROM hop(t, ts, '1m', '3m') h WHERE h.k = u.k GROUP BY h.window_end) x) FROM t u"
+                "SELECT u.k FROM t u WHERE EXISTS (SELECT h.window_end, count(*) AS c \
+                 FROM hop(t, ts, '1m', '3m') h WHERE h.k = u.k GROUP BY h.window_end)"
                     .into(),
                 false,
             ),

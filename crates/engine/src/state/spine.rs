@@ -130,13 +130,16 @@ impl Spine {
             }
             let mut merge = Merge::new(a.clone(), b.clone(), &self.memory)?;
             let is_done = merge.work(steps, cutting)?;
-            self.levels.remove(newer);
-            self.levels[newer - 1] = if is_done {
-                newer = self.levels.len();
-                Level::of(merge.builder.finish()?)
-            } else {
-                Level::Merge(Box::new(merge))
+            let level = match is_done {
+                true => Level::of(merge.builder.finish()?),
+                false => Level::Merge(Box::new(merge)),
             };
+            self.levels[newer - 1] = level;
+            self.levels.remove(newer);
+            if is_done {
+                // What is newer may fit with it.
+                newer = self.levels.len();
+            }
         }
         // What cancelled altogether is gone.
         self.levels.retain(|level| !matches!(level, Level::Run(of) if of.run.len() == 0));

@@ -216,3 +216,31 @@ proptest! {
         prop_assert_eq!((spine.len(), memory.used()), (0, 0));
     }
 }
+
+/// A merge of runs that are not the newest may be done at once, because a key that one run has is copied
+/// as a whole. The newer run stays as it is.
+#[test]
+fn a_merge_before_the_newest_run_loses_nothing() {
+    let mut keys: Vec<(u64, Vec<u8>)> = (0..5_u64)
+        .map(|number| number.to_be_bytes())
+        .map(|key| (hash(&key), key.to_vec()))
+        .collect();
+    keys.sort_unstable();
+    let (mut spine, mut expect) = (Spine::default(), vec![]);
+    // The third run merges with the second at once, and these with the first over two insertions; the
+    // last one finishes that, and what came of it is then merged with the oldest at once.
+    for (key, rows) in [(4, 900_u64), (0, 300), (1, 100), (2, 60), (3, 120)] {
+        let (hash, key) = &keys[key];
+        let mut builder = RunBuilder::default();
+        builder.open_group(*hash, key);
+        (0..rows).for_each(|row| builder.push(&row.to_be_bytes(), 1));
+        spine.insert(builder.finish().unwrap(), None).unwrap();
+        expect.push((*hash, key, rows as usize));
+        for (hash, key, rows) in &expect {
+            let mut group = Group::default();
+            spine.add_to(&mut group, *hash, key);
+            assert_eq!(group.count(), *rows);
+        }
+    }
+    assert_eq!(spine.runs().map(|run| run.len()).collect::<Vec<_>>(), [1360, 120]);
+}

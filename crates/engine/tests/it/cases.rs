@@ -62,7 +62,7 @@ cases! {
     hop_of_matched: "SELECT h.window_end, count(*) AS c FROM hop(t, ts, '1m', '2m') h WHERE EXISTS (SELECT 1 FROM u WHERE u.k = h.k) GROUP BY h.window_end";
     hop_of_grouping_sets: "SELECT window_end, count(*) AS c FROM hop(t, ts, '1m', '3m') GROUP BY ROLLUP (window_end)";
     hop_filtered_grouping_sets: "SELECT k, count(*) AS c FROM hop(t, ts, '1m', '3m') WHERE window_start > TIMESTAMP '1970-01-01 00:03:00' GROUP BY ROLLUP (k)";
-    hop_in_a_correlated_subquery: "SELECT u.k, (SELECT max(c) FROM (SELECT h.window_end, count(*) AS c FROM hop(t, ts, '1m', '3m') h WHERE h.k = u.k GROUP BY h.window_end) x) AS m FROM u";
+    hop_in_a_correlated_subquery: "SELECT u.k, u.n FROM u WHERE EXISTS (SELECT h.window_end, count(*) AS c FROM hop(t, ts, '1m', '3m') h WHERE h.k = u.k GROUP BY h.window_end)";
     hop_not_shared: "SELECT window_start, avg(v) AS a, sum(v) AS s, count(DISTINCT k) AS c FROM hop(t, ts, '1m', '3m') GROUP BY window_start";
     hop_rows: "SELECT * FROM hop(t, ts, '1m', '2m')";
     hop_uneven: "SELECT h.window_start, h.window_end, count(*) AS c, max(h.n) AS m FROM hop(t, t.ts, '40s', '70s') AS h GROUP BY h.window_start, h.window_end";
