@@ -2,7 +2,7 @@
 
 use hashbrown::HashTable;
 
-use crate::state::Extent;
+use crate::state::{Cut, Extent, Sweep};
 
 /// The groups of one partition: each key has a number, which is given out again after the group has
 /// gone.
@@ -155,6 +155,23 @@ impl Groups {
             + self.bytes.capacity()
             + self.free.capacity() * size_of::<u32>()
     }
+}
+
+/// What is kept by group in one partition.
+pub(crate) trait Grouped {
+    fn groups(&self) -> &Groups;
+
+    /// Forgets the groups that are past `cut`.
+    fn forget(&mut self, cut: &Cut);
+}
+
+/// Forgets groups that no later change can reach, if there may be many of them.
+pub(crate) fn sweep<P: Grouped>(sweep: &mut Sweep, passed: &[i64], parts: &mut [P]) {
+    let extent = |parts: &[P]| parts.iter().map(|part| part.groups().extent()).sum();
+    let Some(cut) = sweep.start(passed, extent(parts)) else { return };
+    parts.iter_mut().for_each(|part| part.forget(&cut));
+    let kept = parts.iter().flat_map(|part| part.groups().keys());
+    sweep.finish(&cut, extent(parts), kept.map(|(_, key)| (key, 1)));
 }
 
 #[cfg(test)]

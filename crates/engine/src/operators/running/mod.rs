@@ -18,7 +18,7 @@ use self::touched::{Key, Touched};
 use super::accumulate::Accumulate;
 use super::aggregate::{Call, differing};
 use super::arrange::{Arranged, Delta};
-use super::groups::Groups;
+use super::groups::{Grouped, Groups, sweep};
 use super::partition::PARTITIONS;
 use super::{AggregateCall, Change, Epoch, OUTPUT_ROWS_MAX, Operator, negative};
 use crate::state::{Cut, Release, Sweep};
@@ -59,16 +59,6 @@ impl Running {
         });
         Ok(Self { parts: parts.collect::<Result<_>>()?, frames, sweep: None })
     }
-
-    /// Forgets partitions that no later change can reach, if there may be many of them.
-    fn sweep(&mut self, epoch: &Epoch<'_>) {
-        let Some(sweep) = &mut self.sweep else { return };
-        let extent = |parts: &[Part]| parts.iter().map(|part| part.groups.extent()).sum();
-        let Some(cut) = sweep.start(epoch.passed, extent(&self.parts)) else { return };
-        self.parts.iter_mut().for_each(|part| part.forget(&cut));
-        let kept = self.parts.iter().flat_map(|part| part.groups.keys());
-        sweep.finish(&cut, extent(&self.parts), kept.map(|(_, key)| (key, 1)));
-    }
 }
 
 impl Operator for Running {
@@ -86,7 +76,9 @@ impl Operator for Running {
             }
             part.step(frames, rows, &touched)
         })?;
-        self.sweep(epoch);
+        if let Some(of) = &mut self.sweep {
+            sweep(of, epoch.passed, &mut self.parts);
+        }
         Batch::coalesce(&self.frames.schema, done, OUTPUT_ROWS_MAX)
     }
 
@@ -238,15 +230,21 @@ impl Part {
         self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(number));
     }
 
+    fn bytes(&self) -> usize {
+        let accumulators: usize = self.accumulators.iter().map(|of| of.bytes()).sum();
+        self.groups.memory() + self.counts.capacity() * size_of::<i64>() + accumulators
+    }
+}
+
+impl Grouped for Part {
+    fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     fn forget(&mut self, cut: &Cut) {
         for number in self.groups.past(|key| cut.is_past(key)) {
             self.remove(number);
         }
-    }
-
-    fn bytes(&self) -> usize {
-        let accumulators: usize = self.accumulators.iter().map(|of| of.bytes()).sum();
-        self.groups.memory() + self.counts.capacity() * size_of::<i64>() + accumulators
     }
 }
 

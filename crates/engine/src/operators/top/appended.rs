@@ -10,7 +10,7 @@ use syncline_change::row;
 use syncline_change::{Batch, Result};
 
 use super::super::arrange::Arrangement;
-use super::super::groups::Groups;
+use super::super::groups::{Grouped, Groups, sweep};
 use super::super::map::{parts, without_failing};
 use super::super::partition::{PARTITIONS, Split};
 use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator, heap_bytes};
@@ -58,16 +58,6 @@ impl TopAppended {
         Ok(Self { by, codec, parts, skip, fetch, numbered, schema, sweep: None, view })
     }
 
-    /// Forgets groups that no later row can belong to, if there may be many of them.
-    fn sweep(&mut self, epoch: &Epoch<'_>) {
-        let Some(sweep) = &mut self.sweep else { return };
-        let extent = |parts: &[Part]| parts.iter().map(|part| part.groups.extent()).sum();
-        let Some(cut) = sweep.start(epoch.passed, extent(&self.parts)) else { return };
-        self.parts.iter_mut().for_each(|part| part.forget(&cut));
-        let kept = self.parts.iter().flat_map(|part| part.groups.keys());
-        sweep.finish(&cut, extent(&self.parts), kept.map(|(_, key)| (key, 1)));
-    }
-
     fn kept(&self) -> usize {
         self.skip + self.fetch
     }
@@ -89,14 +79,17 @@ struct Piece {
     /// The same, encoded.
     order_rows: Encoded,
     keys: Encoded,
+    hashes: Vec<u64>,
 }
 
 impl TopAppended {
     fn piece(&self, batch: &Batch) -> Result<Piece> {
         let (keys, order) = self.by.evaluate(batch.rows())?;
+        let keys = self.codec.encode_keys(&keys)?;
         Ok(Piece {
             rows: batch.clone(),
-            keys: self.codec.encode_keys(&keys)?,
+            hashes: (0..batch.num_rows()).map(|row| row::hash(keys.get(row))).collect(),
+            keys,
             order_rows: self.codec.encode_order(&order)?,
             order,
         })
@@ -122,8 +115,8 @@ impl Operator for TopAppended {
             }
         }
         let changes = Changes { pieces, places };
-        let hashes: Vec<u64> =
-            (0..changes.places.len() as u32).map(|row| row::hash(changes.key(row))).collect();
+        let hash = |&(piece, row): &(u32, u32)| changes.pieces[piece as usize].hashes[row as usize];
+        let hashes: Vec<u64> = changes.places.iter().map(hash).collect();
         let split = Split::new(&hashes);
         let mut parts = std::mem::take(&mut self.parts);
         let top = &*self;
@@ -132,7 +125,9 @@ impl Operator for TopAppended {
             part.step(top, &changes, rows.iter().map(group))
         });
         self.parts = parts;
-        self.sweep(epoch);
+        if let Some(of) = &mut self.sweep {
+            sweep(of, epoch.passed, &mut self.parts);
+        }
         Batch::coalesce(&self.schema, done?.into_iter().flatten().collect(), OUTPUT_ROWS_MAX)
     }
 
@@ -190,14 +185,6 @@ impl Part {
         self.output(top, &before)
     }
 
-    fn forget(&mut self, cut: &Cut) {
-        for group in self.groups.past(|key| cut.is_past(key)) {
-            self.groups.remove(group);
-            let rows = std::mem::take(&mut self.rows[group as usize]);
-            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>() + list_memory(&rows);
-        }
-    }
-
     fn insert(&mut self, group: u32, row: &[u8], kept: usize) {
         let rows = &mut self.rows[group as usize];
         let place = rows.partition_point(|have| **have <= *row);
@@ -224,6 +211,20 @@ impl Part {
         }
         let batch = |part| batch(&top.codec, &top.schema, top.numbered, part);
         entries.chunks(OUTPUT_ROWS_MAX).map(batch).collect()
+    }
+}
+
+impl Grouped for Part {
+    fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    fn forget(&mut self, cut: &Cut) {
+        for group in self.groups.past(|key| cut.is_past(key)) {
+            self.groups.remove(group);
+            let rows = std::mem::take(&mut self.rows[group as usize]);
+            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>() + list_memory(&rows);
+        }
     }
 }
 
