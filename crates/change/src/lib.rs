@@ -8,11 +8,12 @@
 //! identity is its whole content, never a row number.
 //!
 //! Modules, in the order in which data meets them: [`types`] (SQL type names), [`source`] (bytes to
-//! rows), [`batch`] (rows with weights), [`row`] (rows as comparable bytes), [`json`] (rows as
+//! rows), [`batch`] (rows with weights), [`row`] (rows as comparable bytes), [`digest`] (rows as hashes), [`json`] (rows as
 //! text), [`sink`] (rows to a system), [`spill`] (state to where there is room), [`error`], [`units`]
 //! (durations and sizes in files).
 
 pub mod batch;
+pub mod digest;
 pub mod error;
 pub mod json;
 pub mod row;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -107,34 +108,63 @@ impl BatchEngine {
 
     /// The content of every view, by name. `watermark_us` says how far event time has come for
     /// `emit: final` views, given the view's name; rows of windows that end later are left out.
+    ///
+    /// # Errors
+    /// `Input` if an expression cannot be computed for some row.
     pub fn compute(
         &self,
         contents: &[TableContent],
         time_us: i64,
         watermark_us: impl Fn(&str) -> i64,
     ) -> Result<Vec<(String, Content)>> {
+        let computed = self.compute_each(contents, time_us, watermark_us)?;
+        computed.into_iter().map(|(name, content)| Ok((name, content?))).collect()
+    }
+
+    /// As [`compute`](Self::compute), with an error for those views alone that cannot be computed.
+    pub fn compute_each(
+        &self,
+        contents: &[TableContent],
+        time_us: i64,
+        watermark_us: impl Fn(&str) -> i64,
+    ) -> Result<Vec<(String, Result<Content>)>> {
         for (name, rows) in contents {
             self.runner.fill(self.find(name)?, rows.clone())?;
         }
-        let mut computed = Vec::new();
+        let mut computed: Vec<(String, Result<Content>)> = Vec::new();
         for view in &self.views {
-            let plan = self.runner.state.optimize(&view.plan).map_err(failed)?;
-            let mut content = Content::new(view.schema.clone(), view.order.clone())?;
-            for rows in self.runner.run(&plan, time_us)? {
-                let mut change = relabel(&Batch::inserts(rows), &view.schema)?;
-                if let Some(column) = view.window_end {
-                    let watermark = watermark_us(&view.def.name);
-                    change = change.filter(&closed(change.rows().column(column), watermark)?)?;
-                }
-                content.apply(&change.with_rows(canonical(change.rows().clone())?))?;
+            let name = &view.def.name;
+            let failed = computed.iter().find(|(other, content)| {
+                content.is_err() && reads(&view.plan, other).unwrap_or(true)
+            });
+            let content = match failed {
+                Some((other, _)) => Err(Error::input(format!(
+                    "view `{name}` reads `{other}`, which cannot be computed"
+                ))),
+                None => self.compute_one(view, time_us, watermark_us(name)),
+            };
+            if let Ok(content) = &content {
+                self.runner.fill(self.find(name)?, content.batches()?)?;
             }
-            self.runner.fill(self.find(&view.def.name)?, content.batches()?)?;
-            computed.push((view.def.name.clone(), content));
+            computed.push((name.clone(), content));
         }
         for (_, table) in &self.tables {
             self.runner.fill(table, vec![])?;
         }
         Ok(computed)
+    }
+
+    fn compute_one(&self, view: &PlannedView, time_us: i64, watermark_us: i64) -> Result<Content> {
+        let plan = self.runner.state.optimize(&view.plan).map_err(failed)?;
+        let mut content = Content::new(view.schema.clone(), view.order.clone())?;
+        for rows in self.runner.run(&plan, time_us)? {
+            let mut change = relabel(&Batch::inserts(rows), &view.schema)?;
+            if let Some(column) = view.window_end {
+                change = change.filter(&closed(change.rows().column(column), watermark_us)?)?;
+            }
+            content.apply(&change.with_rows(canonical(change.rows().clone())?))?;
+        }
+        Ok(content)
     }
 
     fn find(&self, name: &str) -> Result<&MemTable> {
@@ -143,6 +173,16 @@ impl BatchEngine {
             .map(|(_, table)| table.as_ref())
             .ok_or_else(|| Error::bug(format!("no table `{name}`")))
     }
+}
+
+/// Whether a plan reads the table or view `name`.
+fn reads(plan: &LogicalPlan, name: &str) -> Result<bool, DataFusionError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == name);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// Which windows end at or before `watermark_us`.

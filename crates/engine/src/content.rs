@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
+use syncline_change::digest::{RowBytes, SetDigest};
 use syncline_change::row::RowCodec;
 use syncline_change::{Batch, Error, Result};
 
@@ -11,6 +12,9 @@ use crate::operators::{heap_bytes, table_bytes};
 
 /// The most rows in one batch of [`Content::batches`].
 const BATCH_ROWS_MAX: usize = 1 << 16;
+
+/// Rows that are decoded at a time to be hashed.
+const DIGEST_ROWS: usize = 4096;
 
 /// By which columns a view's rows are shown in order: column number, and how.
 pub type Order = Vec<(usize, SortOptions)>;
@@ -23,6 +27,14 @@ pub struct Content {
     /// Rows with how often they are there counted in.
     total: i64,
     order: Order,
+    /// What [`Touched`] was last taken of the rows that have changed since; `None`: nobody asks.
+    touched: Option<HashMap<Box<[u8]>, i64>>,
+}
+
+/// Rows that have changed since the last time, with how often they were there then and are now.
+#[derive(Debug, Default)]
+pub struct Touched {
+    rows: Vec<(Box<[u8]>, i64, i64)>,
 }
 
 impl Content {
@@ -31,7 +43,39 @@ impl Content {
     /// # Errors
     /// `Unsupported` if a column's type cannot be compared.
     pub fn new(schema: SchemaRef, order: Order) -> Result<Self> {
-        Ok(Self { codec: RowCodec::new(schema)?, rows: HashMap::new(), total: 0, order })
+        let codec = RowCodec::new(schema)?;
+        Ok(Self { codec, rows: HashMap::new(), total: 0, order, touched: None })
+    }
+
+    /// From now on remembers which rows change, for [`take_touched`](Self::take_touched).
+    pub fn remember_touched(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+
+    /// The rows that have changed since this was last asked for.
+    #[allow(clippy::iter_over_hash_type, reason = "a set is hashed, which has no order")]
+    pub fn take_touched(&mut self) -> Touched {
+        let mut rows = Vec::new();
+        for (row, before) in self.touched.as_mut().map(std::mem::take).unwrap_or_default() {
+            let now = self.rows.get(&row).copied().unwrap_or(0);
+            if now != before {
+                rows.push((row, before, now));
+            }
+        }
+        Touched { rows }
+    }
+
+    /// The digest of all rows, as those of the relation `name`.
+    ///
+    /// # Errors
+    /// `Unsupported` if a column's type has no digest.
+    #[allow(clippy::iter_over_hash_type, reason = "a set is hashed, which has no order")]
+    pub fn digest(&self, name: &str) -> Result<SetDigest> {
+        let mut digest = SetDigest::new(name);
+        let rows: Vec<(&[u8], i64, i64)> =
+            self.rows.iter().map(|(row, &count)| (&**row, 0, count)).collect();
+        digest_rows(&self.codec, &rows, &mut digest)?;
+        Ok(digest)
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -50,8 +94,11 @@ impl Content {
     /// Bytes that the rows take in memory.
     #[allow(clippy::disallowed_methods, reason = "a sum has no order")]
     pub fn bytes(&self) -> usize {
-        let blocks = self.rows.keys().map(|row| heap_bytes(row.len()));
-        table_bytes::<(Box<[u8]>, i64)>(self.rows.capacity()) + blocks.sum::<usize>()
+        let of = |rows: &HashMap<Box<[u8]>, i64>| {
+            let blocks = rows.keys().map(|row| heap_bytes(row.len()));
+            table_bytes::<(Box<[u8]>, i64)>(rows.capacity()) + blocks.sum::<usize>()
+        };
+        of(&self.rows) + self.touched.as_ref().map_or(0, of)
     }
 
     /// # Errors
@@ -60,7 +107,13 @@ impl Content {
         let encoded = self.codec.encode_batch(change.rows())?;
         for i in 0..change.num_rows() {
             let (row, weight) = (encoded.row(i), change.weight(i));
-            let count = self.rows.get(row.as_ref()).copied().unwrap_or(0) + weight;
+            let before = self.rows.get(row.as_ref()).copied().unwrap_or(0);
+            if let Some(touched) = &mut self.touched
+                && !touched.contains_key(row.as_ref())
+            {
+                touched.insert(row.data().into(), before);
+            }
+            let count = before + weight;
             match count {
                 ..0 => {
                     return Err(Error::bug("a view holds a row fewer than zero times")
@@ -79,6 +132,25 @@ impl Content {
             self.total += weight;
         }
         Ok(())
+    }
+
+    /// Rows that are there more often than in `other`, which has the same columns: the first of
+    /// them, in order, and how many there are.
+    ///
+    /// # Errors
+    /// `Bug` if the columns are others.
+    #[allow(clippy::disallowed_methods, reason = "sorted before anyone sees them")]
+    pub fn only_here(&self, other: &Self, limit: usize) -> Result<(RecordBatch, usize)> {
+        let surplus = |row: &[u8], count: i64| {
+            let theirs = other.rows.get(row).copied().unwrap_or(0);
+            usize::try_from(count - theirs).unwrap_or(0)
+        };
+        let rows = self.rows.iter().map(|(row, &count)| (&**row, surplus(row, count)));
+        let mut rows: Vec<(&[u8], usize)> = rows.filter(|(_, surplus)| *surplus > 0).collect();
+        rows.sort_unstable();
+        let total = rows.iter().map(|(_, surplus)| surplus).sum();
+        let repeated = rows.iter().flat_map(|(row, n)| std::iter::repeat_n(*row, *n));
+        Ok((self.codec.decode_batch(repeated.take(limit))?, total))
     }
 
     /// Every row, repeated ones repeated, in order.
@@ -132,4 +204,45 @@ impl Content {
         let indices = lexsort_to_indices(&named.chain(rest).collect::<Vec<_>>(), None)?;
         Ok(take_record_batch(&batch, &indices)?)
     }
+}
+
+impl Touched {
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Brings the digest of rows of `schema` from what it was to what it is.
+    ///
+    /// # Errors
+    /// `Unsupported` if a column's type has no digest.
+    pub fn apply(&self, schema: &SchemaRef, digest: &mut SetDigest) -> Result<()> {
+        let codec = RowCodec::new(schema.clone())?;
+        let rows = self.rows.iter().map(|(row, before, now)| (&**row, *before, *now));
+        digest_rows(&codec, &rows.collect::<Vec<_>>(), digest)
+    }
+}
+
+/// Takes encoded rows out of a digest as often as they were there, and puts them in as they are now.
+fn digest_rows(
+    codec: &RowCodec,
+    rows: &[(&[u8], i64, i64)],
+    digest: &mut SetDigest,
+) -> Result<()> {
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    let mut bytes = Vec::new();
+    for part in rows.chunks(DIGEST_ROWS) {
+        let decoded = codec.decode_batch(part.iter().map(|(row, ..)| *row))?;
+        let values = RowBytes::new(&decoded)?;
+        for (number, (_, before, now)) in part.iter().enumerate() {
+            bytes.clear();
+            values.write(number, &mut bytes);
+            digest.remove(&bytes, count(*before));
+            digest.add(&bytes, count(*now));
+        }
+    }
+    Ok(())
 }

@@ -64,7 +64,7 @@ pub use circuit::{
     Circuit, Graph, GraphNode, KeptState, NodeKind, NodeStats, Options, StepOutput, TEXT_BYTES,
     TableInput, ViewInfo,
 };
-pub use content::Content;
+pub use content::{Content, Touched};
 pub use operators::PARTITIONS;
 pub use sql::{SqlError, SqlPosition};
 pub use table::{Emit, EventTime, TableDef, ViewDef};

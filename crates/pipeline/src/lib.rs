@@ -4,6 +4,7 @@
 //! [`lock`] keeps what its results depend on beside it. [`prepare`] finds out what can be known
 //! without running: columns, plans. [`cases`] runs the tests of the file. [`runtime`] wires
 //! sources, journal, circuit and sinks together, and [`reread`] fetches what a journal only refers to.
+//! [`past`] computes again what a pipeline was, and [`verify`] holds that against what it recorded.
 //!
 //! It knows neither the command line nor HTTP's side of a server; the binary does.
 
@@ -18,3 +19,6 @@ pub mod cases;
 pub mod clock;
 pub mod reread;
 pub mod runtime;
+
+pub mod past;
+pub mod verify;

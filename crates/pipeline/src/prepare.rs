@@ -7,7 +7,7 @@ use syncline_change::{Error, Result};
 use syncline_connect::config::SourceConfig;
 use syncline_connect::file::Format;
 use syncline_connect::{file, resolve_schema};
-use syncline_engine::{Circuit, Emit, EventTime, Options, SqlError, TableDef, ViewDef};
+use syncline_engine::{BatchEngine, Circuit, Emit, EventTime, Options, SqlError, TableDef, ViewDef};
 
 use crate::clock;
 use crate::file::{LoadError, Pipeline, Problem, spec};
@@ -65,12 +65,35 @@ impl Prepared {
     /// # Errors
     /// What is wrong with the views' SQL, with its place in the file.
     pub fn circuit(&self, pool: Option<Arc<rayon::ThreadPool>>) -> Result<Circuit, LoadError> {
+        self.circuit_of(&self.views, pool)
+    }
+
+    /// A new circuit for some of the views, which may read no others.
+    ///
+    /// # Errors
+    /// As for [`circuit`](Self::circuit).
+    pub fn circuit_of(
+        &self,
+        views: &[ViewDef],
+        pool: Option<Arc<rayon::ThreadPool>>,
+    ) -> Result<Circuit, LoadError> {
         let seed = self.lock.seed;
         let options = Options { pool, stopwatch: clock::stopwatch_nanos, seed };
-        Circuit::new(self.tables.clone(), &self.views, options).map_err(|errors| {
-            let problems = errors.into_iter().map(|error| sql_problem(&self.pipeline, error));
-            self.pipeline.report(problems.collect())
-        })
+        Circuit::new(self.tables.clone(), views, options).map_err(|e| self.sql_problems(e))
+    }
+
+    /// The batch engine for the pipeline's views.
+    ///
+    /// # Errors
+    /// As for [`circuit`](Self::circuit).
+    pub fn batch_engine(&self) -> Result<BatchEngine, LoadError> {
+        let made = BatchEngine::new(&self.tables, &self.views, self.lock.seed);
+        made.map_err(|errors| self.sql_problems(errors))
+    }
+
+    fn sql_problems(&self, errors: Vec<SqlError>) -> LoadError {
+        let problems = errors.into_iter().map(|error| sql_problem(&self.pipeline, error));
+        self.pipeline.report(problems.collect())
     }
 
     /// Writes the lock if it says anything new; returns what changed, a line each.

@@ -73,7 +73,7 @@ impl DataDir {
         for folder in [dir.journal(), dir.dead_letters(), dir.retries(), dir.sinks()] {
             fs::create_dir(&folder)?;
         }
-        for folder in [dir.path(), &dir.dead_letters(), &dir.sinks()] {
+        for folder in [dir.path(), &dir.dead_letters(), &dir.sinks(), &dir.checkpoints()] {
             fs::remove_unfinished(folder)?;
         }
         Ok(dir)
@@ -141,6 +141,10 @@ impl DataDir {
     /// State that memory has no room for.
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
+    }
+
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
     }
 
     pub(crate) fn sinks(&self) -> PathBuf {

@@ -25,6 +25,9 @@ pub struct EpochRecord {
     pub epoch: u64,
     /// The epoch's logical time, in microseconds since 1970 (UTC).
     pub time_us: i64,
+    /// The hash of what the journal has of the epoch, in hex. Records of older versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
     /// Those that took part.
     pub sources: BTreeMap<String, SourceRecord>,
     /// Those that changed.
@@ -134,6 +137,11 @@ impl EpochLog {
         self.last.as_ref().map_or(0, |record| record.epoch)
     }
 
+    /// The hash of the last record, which the next one will name; zeros: there is none.
+    pub fn head(&self) -> blake3::Hash {
+        self.hash
+    }
+
     /// Drops the records of all epochs after `epoch`; durable on return.
     ///
     /// # Errors
@@ -213,6 +221,13 @@ impl Records {
         self.last_epoch = epoch;
         self.hash = blake3::hash(&frame.payload);
         Ok(Some(chained))
+    }
+}
+
+impl Records {
+    /// The hash of the record that was read last; zeros before the first.
+    pub fn head(&self) -> blake3::Hash {
+        self.hash
     }
 }
 

@@ -40,9 +40,13 @@ fn inputs() -> [EpochInput; 2] {
     };
     let time_us = 1_790_000_000_000_000;
     [
-        EpochInput { epoch: 1, time_us, reason: CloseReason::End, inputs: vec![part] },
-        EpochInput { epoch: 2, time_us: time_us + 1, reason: CloseReason::Delay, inputs: vec![] },
+        epoch(1, time_us, CloseReason::End, vec![part]),
+        epoch(2, time_us + 1, CloseReason::Delay, vec![]),
     ]
+}
+
+fn epoch(epoch: u64, time_us: i64, reason: CloseReason, inputs: Vec<SourceInput>) -> EpochInput {
+    EpochInput { epoch, time_us, reason, inputs, digest: None }
 }
 
 fn rejected() -> Rejected {
@@ -61,6 +65,7 @@ fn record(input: &EpochInput) -> EpochRecord {
     EpochRecord {
         epoch: input.epoch,
         time_us: input.time_us,
+        input: None,
         sources: BTreeMap::from([("flights".to_owned(), source)]),
         views: BTreeMap::from([("delays".to_owned(), view)]),
     }

@@ -9,6 +9,7 @@
 //! journal/<source>/<epoch>.seg   input rows by epoch (see [`journal`])
 //! epochs.log                     a record for each epoch, chained by hash (see [`epochs`])
 //! dead-letters/                  what could not be taken, late, or not delivered ([`dead_letters`])
+//! checkpoints/<epoch>.json       what the pipeline was at the end of an epoch ([`checkpoints`])
 //! sinks/<sink>.json              how far each sink has got (see [`progress`])
 //! state/                         state that memory has no room for, while the process runs ([`spill`])
 //! LOCK                           who writes here (see [`data_dir`])
@@ -17,7 +18,8 @@
 //!
 //! To be read in this order: [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
-//! [`progress`], and apart from these [`spill`] (state that memory has no room for).
+//! [`progress`], and apart from these [`merkle`] (one hash for a list that grows) and [`spill`] (state
+//! that memory has no room for).
 //!
 //! Three rules hold everywhere:
 //! - A call that says *durable* has reached the disk when it returns: data, length, and the name in
@@ -27,12 +29,14 @@
 //!   changed.
 //! - A length read from disk is never trusted: it is bounded by a named limit and by the file.
 
+pub mod checkpoints;
 pub mod data_dir;
 pub mod dead_letters;
 pub mod epochs;
 mod frame;
 pub mod fs;
 pub mod journal;
+pub mod merkle;
 pub mod progress;
 pub mod spill;
 
@@ -41,6 +45,7 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use epochs::{EpochLog, EpochRecord};
 pub use frame::Cut;
 pub use journal::{CloseReason, EpochInput, Journal, SourceInput};
+pub use merkle::MerkleLog;
 pub use spill::SpillDir;
 
 #[cfg(test)]

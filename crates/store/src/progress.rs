@@ -50,13 +50,14 @@ fn path(dir: &DataDir, sink: &str) -> Result<std::path::PathBuf> {
     Ok(dir.sinks().join(format!("{sink}.json")))
 }
 
-fn checksum(progress: &Progress) -> Result<String> {
-    let text = serde_json::to_vec(progress).map_err(no_json)?;
+/// BLAKE3 of `content` as JSON without spaces, in hex.
+pub(crate) fn checksum(content: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_vec(content).map_err(no_json)?;
     Ok(blake3::hash(&text).to_hex().to_string())
 }
 
-fn no_json(error: serde_json::Error) -> Error {
-    Error::bug("a sink's progress has no JSON form").source(error)
+pub(crate) fn no_json(error: serde_json::Error) -> Error {
+    Error::bug("what is to be stored has no JSON form").source(error)
 }
 
 #[cfg(test)]

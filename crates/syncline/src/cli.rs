@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Query(Query),
     /// Shows the live changes of a source or view of a running pipeline.
     Tap(Tap),
+    /// Computes a run again from its journal and says whether everything is as it recorded.
+    Verify(Verify),
     /// Rows that could not be taken: list, show, retry, drop them.
     Dlq {
         #[command(subcommand)]
@@ -142,6 +144,35 @@ pub(crate) struct Query {
     /// Where journal and state are kept, in place of what the pipeline file says.
     #[arg(long)]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// Verifies the views as they were at the end of this epoch, in place of the last checkpoint's.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
+    /// Computes every epoch again with the circuit and compares its changes with the recorded ones.
+    #[arg(long)]
+    pub(crate) replay: bool,
+    /// Reads the targets of sinks and compares them with their views (file sinks).
+    #[arg(long)]
+    pub(crate) sinks: bool,
+    /// Threads that compute; without it, one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Json,
 }
 
 #[derive(Args, Debug)]

@@ -5,4 +5,5 @@ pub(crate) mod sink;
 pub(crate) mod source;
 
 pub use config::{CsvConfig, Format, Journal, Replay, SinkConfig, SinkFormat, SourceConfig};
+pub use sink::{Lines, lines};
 pub use source::{ReplayClock, input_bytes};

@@ -3,6 +3,7 @@
 mod append;
 mod disk;
 mod folder;
+mod lines;
 mod snapshot;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use syncline_change::sink::{Shape, Sink};
 use syncline_change::{Error, Result};
 
 use super::{SinkConfig, SinkFormat};
+pub use lines::{Lines, lines};
 use crate::blocking::OffThread;
 use crate::config::Mode;
 

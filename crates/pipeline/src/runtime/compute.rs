@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use syncline_change::row::RowCodec;
+use arrow::datatypes::SchemaRef;
+use syncline_change::digest::ChangeDigest;
 use syncline_change::{Batch, Error, Result};
 use syncline_engine::{Circuit, StepOutput, TableInput};
 use syncline_store::dead_letters::Stage;
 use syncline_store::epochs::{EpochLog, EpochRecord, SourceRecord, ViewRecord};
 use syncline_store::journal::{EpochInput, Replay};
 
+use super::checkpoint::Checkpointer;
 use super::plans::Plans;
 use super::sequencer::Sequenced;
 use super::sinks::Feed;
@@ -27,8 +29,7 @@ pub(super) struct Compute {
     recorded: u64,
     plans: Plans,
     feeds: Vec<Feed>,
-    /// What changes of each view are hashed as.
-    codecs: Vec<RowCodec>,
+    checkpointer: Checkpointer,
     skips_rejects: Vec<bool>,
 }
 
@@ -41,15 +42,13 @@ impl Compute {
         plans: Plans,
         feeds: Vec<Feed>,
         prepared: &Prepared,
-    ) -> Self {
-        // A view whose rows cannot be encoded was refused when the circuit was made.
-        let codecs = circuit.views().iter().filter_map(|v| RowCodec::new(v.schema.clone()).ok());
-        let codecs = codecs.collect();
+    ) -> Result<Self> {
         let skip = |config: &syncline_connect::config::SourceConfig| {
             config.common().on_error == syncline_connect::config::OnError::Skip
         };
         let skips_rejects = prepared.pipeline.spec.sources.values().map(skip).collect();
-        Self { circuit, shared, log, recorded, plans, feeds, codecs, skips_rejects }
+        let checkpointer = Checkpointer::start(shared.clone(), &plans)?;
+        Ok(Self { circuit, shared, log, recorded, plans, feeds, checkpointer, skips_rejects })
     }
 
     /// Replays the journal, then takes epochs as they come, until no more can.
@@ -59,8 +58,11 @@ impl Compute {
         epochs: &Receiver<Sequenced>,
     ) -> Result<()> {
         let done = self.run_all(replay, epochs);
-        self.log.sync()?;
-        done
+        // Sinks may finish while the last checkpoint is written.
+        self.feeds.clear();
+        let synced = self.log.sync();
+        let checkpointed = self.checkpointer.finish(self.log.head());
+        done.and(synced).and(checkpointed)
     }
 
     fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
@@ -77,6 +79,7 @@ impl Compute {
         self.shared.set_ready();
         while let Ok(Sequenced { input, read_at_nanos }) = epochs.recv() {
             self.epoch(&input, Some(read_at_nanos))?;
+            self.checkpointer.take_if_due(self.log.head());
         }
         Ok(())
     }
@@ -91,6 +94,7 @@ impl Compute {
         let is_new = input.epoch > self.recorded;
         self.keep_rejected(input, &output)?;
         self.record(input, &output, is_new)?;
+        self.checkpointer.note(input)?;
         self.shared.publish(input, &output, &self.circuit, is_new)?;
         let output = Arc::new(output);
         for feed in &self.feeds {
@@ -125,15 +129,14 @@ impl Compute {
     fn record(&mut self, input: &EpochInput, output: &StepOutput, is_new: bool) -> Result<()> {
         let mut views = BTreeMap::new();
         for (i, changes) in output.views.iter().enumerate() {
-            let rows = changes.iter().map(|change| change.num_rows() as u64).sum();
-            if rows > 0 {
-                let name = self.circuit.views()[i].name.clone();
-                let digest = change_digest(&self.codecs[i], changes)?;
-                views.insert(name, ViewRecord { rows, digest });
+            if changes.iter().all(Batch::is_empty) {
+                continue;
             }
+            let view = &self.circuit.views()[i];
+            views.insert(view.name.clone(), record_of(&view.schema, changes)?);
         }
         if !is_new {
-            return self.compare(input.epoch, &views);
+            return self.compare(input, &views);
         }
         let sources = input.inputs.iter().map(|part| {
             let rows = part.row_count() as u64;
@@ -144,6 +147,7 @@ impl Compute {
         let record = EpochRecord {
             epoch: input.epoch,
             time_us: input.time_us,
+            input: input.digest.map(|digest| digest.to_hex().to_string()),
             sources: sources.collect(),
             views,
         };
@@ -152,8 +156,19 @@ impl Compute {
     }
 
     /// A replay that gives other bits than the run before it is never passed over in silence.
-    fn compare(&mut self, epoch: u64, now: &BTreeMap<String, ViewRecord>) -> Result<()> {
-        let Some(before) = self.shared.recorded_views(epoch)? else { return Ok(()) };
+    fn compare(&mut self, input: &EpochInput, now: &BTreeMap<String, ViewRecord>) -> Result<()> {
+        let epoch = input.epoch;
+        let Some(record) = self.shared.recorded(epoch)? else { return Ok(()) };
+        // Records of versions before this had digests of another kind.
+        let Some(journalled) = &record.input else { return Ok(()) };
+        if input.digest.is_some_and(|digest| digest.to_hex().as_str() != journalled) {
+            return Err(Error::corrupt(format!(
+                "the journal has something else of epoch {epoch} than when it was written"
+            ))
+            .detail("the hash of its frames is not the one in epochs.log")
+            .hint("restore the data directory from a backup; nothing was changed"));
+        }
+        let before = record.views;
         for view in self.circuit.views() {
             let name = &view.name;
             if self.plans.are_recorded(name, epoch) && before.get(name) != now.get(name) {
@@ -168,26 +183,11 @@ impl Compute {
     }
 }
 
-/// BLAKE3 over the rows of a view's changes in their order, each with its weight.
-fn change_digest(codec: &RowCodec, changes: &[Batch]) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = Vec::new();
-    for change in changes {
-        let rows = codec.encode_batch(change.rows())?;
-        for i in 0..change.num_rows() {
-            let row = rows.row(i);
-            let row = row.as_ref();
-            buffer.extend_from_slice(&(row.len() as u64).to_le_bytes());
-            buffer.extend_from_slice(row);
-            buffer.extend_from_slice(&change.weight(i).to_le_bytes());
-            if buffer.len() >= 1 << 16 {
-                hasher.update(&buffer);
-                buffer.clear();
-            }
-        }
-    }
-    hasher.update(&buffer);
-    Ok(hasher.finalize().to_hex().to_string())
+/// What the epoch log says of a view's changes.
+pub(crate) fn record_of(schema: &SchemaRef, changes: &[Batch]) -> Result<ViewRecord> {
+    let mut digest = ChangeDigest::new(schema);
+    changes.iter().try_for_each(|change| digest.update(change))?;
+    Ok(ViewRecord { rows: digest.rows(), digest: digest.hex() })
 }
 
 /// The changes of one relation in an epoch.

@@ -33,6 +33,7 @@ pub struct Metrics {
     pub(super) operator_rows_out: IntCounterVec,
     pub(super) state_bytes: IntGaugeVec,
     pub(super) journal_bytes: IntGauge,
+    pub(super) checkpoint_duration: Histogram,
     pub(super) sink_records: IntCounterVec,
     pub(super) sink_pending_epochs: IntGaugeVec,
     pub(super) sink_write_duration: HistogramVec,
@@ -62,6 +63,7 @@ impl Metrics {
             operator_rows_out: make.counters("operator_rows_out_total", "Rows that came out of an operator.", &["operator"])?,
             state_bytes: make.int_gauges("state_bytes", "Memory taken by the content of a view.", &["view"])?,
             journal_bytes: make.int_gauge("journal_bytes", "Size of the journal on disk.")?,
+            checkpoint_duration: make.histogram("checkpoint_duration_seconds", "Time to hash and write a checkpoint, beside the epochs.", &LATENCY_BUCKETS)?,
             sink_records: make.counters("sink_records_total", "Changed rows that are durable in a sink.", &["sink"])?,
             sink_pending_epochs: make.int_gauges("sink_pending_epochs", "Epochs that wait for a sink.", &["sink"])?,
             sink_write_duration: make.histograms("sink_write_duration_seconds", "Time of a write to a sink until it is durable.", &["sink"])?,
@@ -70,11 +72,6 @@ impl Metrics {
             dead_letters: make.counters("dead_letters_total", "Rows that became dead letters.", &["source", "stage", "error_type"])?,
             registry: registry.clone(),
         };
-        make.histogram(
-            "checkpoint_duration_seconds",
-            "Time to take a checkpoint.",
-            &LATENCY_BUCKETS,
-        )?;
         make.counters("verify_epochs_total", "Epochs that were verified, by result.", &["result"])?;
         let info =
             make.int_gauges("build_info", "The version of Syncline, as a label.", &["version"])?;

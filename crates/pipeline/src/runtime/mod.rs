@@ -5,10 +5,12 @@
 //! down what is before it instead of filling the memory.
 //!
 //! In the order of the data: `sources` (tasks that read), `sequencer` (cuts epochs and journals
-//! them), `compute` (steps the circuit), `sinks` (tasks that write), `alerts`; [`state`] is what all
+//! them), `compute` (steps the circuit), `checkpoint` (writes down what it held), `sinks` (tasks that
+//! write), `alerts`; [`state`] is what all
 //! of them show of themselves, in the words of [`status`]; [`stats`] turns that into figures.
 
 pub mod alerts;
+mod checkpoint;
 mod compute;
 mod memory;
 pub mod metrics;
@@ -38,6 +40,9 @@ use tokio::task::JoinHandle;
 
 use crate::prepare::{Prepared, is_bounded};
 use crate::reread::Reread;
+pub(crate) use compute::record_of;
+pub(crate) use plans::Recorded;
+
 use plans::Plans;
 use state::Shared;
 use status::RunState;
@@ -96,7 +101,7 @@ impl Running {
             tracing::info!("lock: {line}");
         }
         let opened = Opened::new(&dir, &prepared)?;
-        let plans_path = dir.path().join("plans.json");
+        let plans_path = plans::path(&dir);
         let plans = Plans::compare(&plans_path, &prepared, &circuit, opened.recorded)?;
         let shared =
             Arc::new(Shared::new(&prepared, &circuit, dir.clone(), workers, opened.letters)?);
@@ -132,7 +137,7 @@ impl Running {
             plans,
             sink_feeds,
             &prepared,
-        );
+        )?;
         let sequencer = sequencer::Sequencer::new(
             opened.journal,
             shared.clone(),

@@ -1,11 +1,12 @@
 //! Since when each view means what it does, from run to run on one data directory.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use syncline_change::{Error, Result};
 use syncline_engine::Circuit;
+use syncline_store::DataDir;
 
 use crate::lock::SEMANTICS_VERSION;
 use crate::prepare::Prepared;
@@ -37,8 +38,7 @@ impl Plans {
         let (mut plans, mut changed) = (BTreeMap::new(), Vec::new());
         for view in circuit.views() {
             let name = view.name.clone();
-            // The same plan may have other results in another version.
-            let fingerprint = format!("{SEMANTICS_VERSION}-{}", view.fingerprint);
+            let fingerprint = Recorded::plan_of(&view.fingerprint);
             let plan = match before.get(&name) {
                 Some(plan) if plan.fingerprint == fingerprint => plan.clone(),
                 known => {
@@ -62,6 +62,11 @@ impl Plans {
         &self.changed
     }
 
+    /// What the view means.
+    pub(super) fn fingerprint(&self, view: &str) -> &str {
+        self.plans.get(view).map_or("", |plan| &plan.fingerprint)
+    }
+
     /// Whether the record of `epoch` tells of the view as it is.
     pub(super) fn are_recorded(&self, view: &str, epoch: u64) -> bool {
         self.plans.get(view).is_some_and(|plan| plan.since <= epoch)
@@ -72,6 +77,39 @@ impl Plans {
             .map_err(|error| Error::bug("plans have no JSON form").source(error))?;
         syncline_store::fs::write_atomic(path, &text)
     }
+}
+
+/// What views meant at the last run on a data directory.
+pub(crate) struct Recorded {
+    plans: BTreeMap<String, Plan>,
+}
+
+impl Recorded {
+    /// # Errors
+    /// `Corrupt` if the file is damaged.
+    pub(crate) fn read(dir: &DataDir) -> Result<Self> {
+        Ok(Self { plans: read(&path(dir))? })
+    }
+
+    /// What a view meant, if it has run.
+    pub(crate) fn plan(&self, view: &str) -> Option<&str> {
+        self.plans.get(view).map(|plan| plan.fingerprint.as_str())
+    }
+
+    /// Whether the record of `epoch` tells of the view as it was at the last run.
+    pub(crate) fn has(&self, view: &str, epoch: u64) -> bool {
+        self.plans.get(view).is_some_and(|plan| plan.since <= epoch)
+    }
+
+    /// What a view with this fingerprint means: the same plan may have other results in another
+    /// version.
+    pub(crate) fn plan_of(fingerprint: &str) -> String {
+        format!("{SEMANTICS_VERSION}-{fingerprint}")
+    }
+}
+
+pub(super) fn path(dir: &DataDir) -> PathBuf {
+    dir.path().join("plans.json")
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, Plan>> {

@@ -56,8 +56,8 @@ impl Sequencer {
         self.shared.set_journal_bytes(self.journal.bytes());
         if self.journal.last_epoch() == 0 {
             // What a view is of no input at all is an answer too.
-            let input = self.epoch(CloseReason::Flush, vec![]);
-            self.append(&input)?;
+            let mut input = self.epoch(CloseReason::Flush, vec![]);
+            self.append(&mut input)?;
             if to.send(Sequenced { input, read_at_nanos: clock::stopwatch_nanos() }).is_err() {
                 return Ok(());
             }
@@ -66,11 +66,11 @@ impl Sequencer {
             let read_at_nanos = first.read_at_nanos;
             let (arrived, reason) = self.gather(first, &mut arrivals);
             let (inputs, rejected) = self.merge(arrived)?;
-            let input = self.epoch(reason, inputs);
+            let mut input = self.epoch(reason, inputs);
             for (source, rejected) in rejected {
                 self.keep_rejected(&source, input.epoch, input.time_us, rejected)?;
             }
-            self.append(&input)?;
+            self.append(&mut input)?;
             self.acknowledge(&input)?;
             // Blocks while the circuit is busy: what arrives meanwhile makes the next epoch larger.
             if to.send(Sequenced { input, read_at_nanos }).is_err() {
@@ -172,7 +172,8 @@ impl Sequencer {
         // The machine's clock may be set back; the time of epochs is not.
         let time_us = clock::wall_us().max(self.shared.last_time_us());
         self.shared.set_last_time_us(time_us);
-        EpochInput { epoch: self.journal.last_epoch() + 1, time_us, reason, inputs }
+        let epoch = self.journal.last_epoch() + 1;
+        EpochInput { epoch, time_us, reason, inputs, digest: None }
     }
 
     /// Dead letters are durable before the epoch that says they were met.
@@ -191,9 +192,10 @@ impl Sequencer {
         })
     }
 
-    fn append(&mut self, input: &EpochInput) -> Result<()> {
+    fn append(&mut self, input: &mut EpochInput) -> Result<()> {
         let journal = &mut self.journal;
-        self.shared.stubbornly("the journal", || journal.append(input))?;
+        let digest = self.shared.stubbornly("the journal", || journal.append(input))?;
+        input.digest = Some(digest);
         self.shared.set_journal_bytes(self.journal.bytes());
         Ok(())
     }

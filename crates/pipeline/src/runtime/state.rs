@@ -11,10 +11,10 @@ use indexmap::IndexMap;
 use syncline_change::source::Rejected;
 use syncline_change::{Error, ErrorKind, Result};
 use syncline_connect::http::Ingest;
-use syncline_engine::{Circuit, Content, Graph, NodeStats, StepOutput, ViewInfo};
+use syncline_engine::{Circuit, Content, Graph, NodeStats, StepOutput, Touched, ViewInfo};
 use syncline_store::DataDir;
 use syncline_store::dead_letters::{DeadLetters, Stage, State};
-use syncline_store::epochs::{self, Records, ViewRecord};
+use syncline_store::epochs::{self, EpochRecord, Records};
 use syncline_store::journal::{EpochInput, SourceInput};
 use tokio::sync::broadcast;
 
@@ -95,7 +95,8 @@ impl Shared {
         for (i, view) in circuit.views().iter().enumerate() {
             let feeds_snapshot = feeds_snapshot(prepared, &view.name);
             if kept[i] || feeds_snapshot {
-                let content = Content::new(view.schema.clone(), view.order.clone())?;
+                let mut content = Content::new(view.schema.clone(), view.order.clone())?;
+                content.remember_touched();
                 contents.insert((true, i), RwLock::new((0, content)));
             }
         }
@@ -313,6 +314,17 @@ impl Shared {
         Ok((content.0, content.1.batches()?))
     }
 
+    /// What has changed in the contents of views since this was last asked for, and how many rows
+    /// each has.
+    pub(super) fn take_touched(&self) -> Vec<(usize, Touched, u64)> {
+        let views = self.contents.iter().filter(|((is_view, _), _)| *is_view);
+        let touched = views.map(|((_, number), content)| {
+            let mut content = content.write().unwrap_or_else(PoisonError::into_inner);
+            (*number, content.1.take_touched(), content.1.len() as u64)
+        });
+        touched.collect()
+    }
+
     /// Applies an epoch's changes to what can be read, and tells those who listen.
     pub(super) fn publish(
         &self,
@@ -491,17 +503,14 @@ impl Shared {
         self.letters.finish_retry(id)
     }
 
-    /// What the epoch log says of an epoch's views; asked for in the order of epochs.
-    pub(super) fn recorded_views(
-        &self,
-        epoch: u64,
-    ) -> Result<Option<BTreeMap<String, ViewRecord>>> {
+    /// What the epoch log says of an epoch; asked for in the order of epochs.
+    pub(super) fn recorded(&self, epoch: u64) -> Result<Option<EpochRecord>> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(records) = records.as_mut() else { return Ok(None) };
         for record in records {
             let record = record?.record;
             if record.epoch >= epoch {
-                return Ok((record.epoch == epoch).then_some(record.views));
+                return Ok((record.epoch == epoch).then_some(record));
             }
         }
         Ok(None)

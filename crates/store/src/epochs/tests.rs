@@ -13,6 +13,7 @@ fn record(epoch: u64) -> EpochRecord {
     EpochRecord {
         epoch,
         time_us: 1_700_000_000_000_000 + epoch as i64,
+        input: Some(format!("{epoch:064x}")),
         sources: BTreeMap::from([("flights".to_owned(), source)]),
         views: BTreeMap::from([("delays".to_owned(), view)]),
     }

@@ -57,6 +57,8 @@ pub struct EpochInput {
     pub reason: CloseReason,
     /// In order, each source at most once. May be empty: then only time passes.
     pub inputs: Vec<SourceInput>,
+    /// The hash of what the journal has of it; `None` before it has anything.
+    pub digest: Option<blake3::Hash>,
 }
 
 /// What one source adds to an epoch.
@@ -187,22 +189,23 @@ impl Journal {
         self.segment_bytes_max = bytes;
     }
 
-    /// Appends an epoch; when this returns, it is durable as a whole.
+    /// Appends an epoch; when this returns, it is durable as a whole. Returns the hash of what was
+    /// written, which [`EpochInput::digest`] is when it is read.
     ///
     /// # Errors
     /// `Storage` if the disk refuses: the epoch is not in the journal and can be appended again.
     /// `Unsupported` if a source's rows take more than 1 GiB. `Bug` if the epoch does not follow the
     /// last one, or an input does not fit the sources that the journal was opened with.
-    pub fn append(&mut self, input: &EpochInput) -> Result<()> {
+    pub fn append(&mut self, input: &EpochInput) -> Result<blake3::Hash> {
         self.check(input)?;
-        writer::append(self, input)?;
+        let digest = writer::append(self, input)?;
         self.last_epoch = input.epoch;
         self.frames += frames_of(input);
         for part in &input.inputs {
             let standing = self.standings.entry(part.source.clone()).or_default();
             standing.advance(part.position.as_ref(), part.finished);
         }
-        Ok(())
+        Ok(digest)
     }
 
     /// The last epoch appended; 0: none yet.
@@ -255,12 +258,22 @@ pub fn replay(dir: &DataDir, from_epoch: u64) -> Result<Replay> {
 }
 
 impl Standing {
-    fn advance(&mut self, position: Option<&Position>, finished: bool) {
+    /// Takes in what an epoch says of the source.
+    pub fn advance(&mut self, position: Option<&Position>, finished: bool) {
         match position {
             Some(position) => *self = Self { position: Some(position.clone()), finished },
             None => self.finished |= finished,
         }
     }
+}
+
+/// The hash of an epoch, from those of its frames' payloads in their order.
+fn epoch_digest(frames: impl IntoIterator<Item = blake3::Hash>) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("syncline 1 journal epoch");
+    for frame in frames {
+        hasher.update(frame.as_bytes());
+    }
+    hasher.finalize()
 }
 
 /// How many frames an epoch has: one for each source, one if there is none.

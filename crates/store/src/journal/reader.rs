@@ -8,7 +8,7 @@ use syncline_change::{Error, Result};
 
 use super::codec::{self, Head, RowDecoder};
 use super::segment::{self, Folder};
-use super::{EpochInput, SourceInput};
+use super::{EpochInput, SourceInput, epoch_digest};
 use crate::frame::{Damage, FrameReader, Next, corrupt};
 
 /// Epochs in order. Ends after the last whole one, or after the one that [`Replay::through`] names;
@@ -112,7 +112,7 @@ impl Replay {
 
     /// The epoch, of which all frames have been looked at.
     fn take(&mut self, epoch: u64) -> Result<EpochInput> {
-        let mut inputs = Vec::new();
+        let (mut inputs, mut frames) = (Vec::new(), Vec::new());
         let mut close = None;
         for cursor in &mut self.cursors {
             let Some((source, entry)) = cursor.take(epoch) else { continue };
@@ -123,6 +123,7 @@ impl Replay {
                     "what it says about epoch {epoch} differs from other segments"
                 )));
             }
+            frames.push((entry.head.index, entry.digest));
             let Some(source) = source else { continue };
             let decoder =
                 entry.rows.as_ref().ok_or_else(|| damaged("the segment has no schema".into()))?;
@@ -134,10 +135,12 @@ impl Replay {
             inputs.push((index, input));
         }
         inputs.sort_by_key(|(index, _)| *index);
+        frames.sort_unstable_by_key(|(index, _)| *index);
+        let digest = Some(epoch_digest(frames.into_iter().map(|(_, digest)| digest)));
         let (time_us, reason) =
             close.ok_or_else(|| Error::bug("an epoch without frames was to be read"))?;
         let inputs = inputs.into_iter().map(|(_, input)| input).collect();
-        Ok(EpochInput { epoch, time_us, reason, inputs })
+        Ok(EpochInput { epoch, time_us, reason, inputs, digest })
     }
 
     /// Names the place where the rest of `epoch` should be: a damaged end of a segment if there is
@@ -194,6 +197,8 @@ struct Entry {
     rows: Option<RowDecoder>,
     path: PathBuf,
     offset: u64,
+    /// Of the frame's payload.
+    digest: blake3::Hash,
 }
 
 /// Reads the frames of one folder.
@@ -337,6 +342,7 @@ impl Segment {
             rows: self.rows.clone(),
             path: path.to_owned(),
             offset: frame.offset,
+            digest: blake3::hash(&frame.payload),
         })
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn epoch(epoch: u64, sources: &[&str]) -> EpochInput {
         time_us: 1_700_000_000_000_000 + epoch as i64,
         reason: if sources.is_empty() { CloseReason::Delay } else { CloseReason::Idle },
         inputs: sources.iter().map(|source| input(source, epoch, epoch as usize % 4)).collect(),
+        digest: None,
     }
 }
 

@@ -7,7 +7,7 @@ use syncline_change::{Batch, Error, Result};
 
 use super::codec::{self, Head, RowEncoder, SegmentHead};
 use super::recovery::Tail;
-use super::{EpochInput, Journal, Standing, frames_of, segment};
+use super::{EpochInput, Journal, Standing, epoch_digest, frames_of, segment};
 use crate::frame::{FrameWriter, Kind};
 use crate::fs;
 
@@ -128,18 +128,25 @@ impl SourceWriter {
         Ok(())
     }
 
-    /// Writes a frame; durable on return.
-    fn write(&mut self, head: &Head, batches: Option<&[Batch]>) -> Result<()> {
+    /// Writes a frame; durable on return. Returns the hash of its payload.
+    fn write(&mut self, head: &Head, batches: Option<&[Batch]>) -> Result<blake3::Hash> {
         let segment = self
             .segment
             .as_mut()
             .ok_or_else(|| Error::bug("a journal frame was to be written without a segment"))?;
-        segment.log.stage(|out| match (&mut self.rows, batches) {
-            (Some(rows), Some(batches)) => rows.encoder.write(head, batches, out),
-            (None, None) => codec::write_head(head, out),
-            (Some(_), None) | (None, Some(_)) => Err(Error::bug("ticks have no rows")),
+        let mut digest = None;
+        segment.log.stage(|out| {
+            let start = out.len();
+            match (&mut self.rows, batches) {
+                (Some(rows), Some(batches)) => rows.encoder.write(head, batches, out)?,
+                (None, None) => codec::write_head(head, out)?,
+                (Some(_), None) | (None, Some(_)) => return Err(Error::bug("ticks have no rows")),
+            }
+            digest = Some(blake3::hash(&out[start..]));
+            Ok(())
         })?;
-        segment.log.write_durably()
+        segment.log.write_durably()?;
+        digest.ok_or_else(|| Error::bug("a journal frame was not staged"))
     }
 
     /// The frame that was written counts, because all of its epoch were.
@@ -174,27 +181,31 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn write(&mut self) -> Result<()> {
+    fn write(&mut self) -> Result<blake3::Hash> {
         self.writer.write(&self.head, self.rows)
     }
 }
 
 /// Appends `input`, which follows the journal's last epoch and fits its sources.
-pub(super) fn append(journal: &mut Journal, input: &EpochInput) -> Result<()> {
+pub(super) fn append(journal: &mut Journal, input: &EpochInput) -> Result<blake3::Hash> {
     let mut jobs = prepare(journal, input)?;
     let written = write_all(&mut jobs);
     for job in &mut jobs {
         match &written {
-            Ok(()) => job.writer.commit(&job.head),
+            Ok(_) => job.writer.commit(&job.head),
             Err(_) => job.writer.roll_back(job.end),
         }
     }
-    written
+    // In the order in which a reader has them.
+    let mut frames: Vec<_> = jobs.iter().map(|job| job.head.index).zip(written?).collect();
+    frames.sort_unstable_by_key(|(index, _)| *index);
+    Ok(epoch_digest(frames.into_iter().map(|(_, digest)| digest)))
 }
 
-/// Writes all frames, each in a thread of its own, because each waits for the disk.
-fn write_all(jobs: &mut [Job<'_>]) -> Result<()> {
-    let Some((first, others)) = jobs.split_first_mut() else { return Ok(()) };
+/// Writes all frames, each in a thread of its own, because each waits for the disk. Returns their
+/// hashes.
+fn write_all(jobs: &mut [Job<'_>]) -> Result<Vec<blake3::Hash>> {
+    let Some((first, others)) = jobs.split_first_mut() else { return Ok(vec![]) };
     std::thread::scope(|scope| {
         let threads: Vec<_> =
             others.iter_mut().map(|job| scope.spawn(move || job.write())).collect();
@@ -204,7 +215,8 @@ fn write_all(jobs: &mut [Job<'_>]) -> Result<()> {
             Ok(written) => written,
             Err(_) => Err(Error::bug("a journal writer panicked")),
         });
-        others.fold(first, Result::and)
+        let others: Vec<_> = others.collect();
+        std::iter::once(first).chain(others).collect()
     })
 }
 

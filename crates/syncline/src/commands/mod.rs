@@ -12,6 +12,7 @@ mod run;
 mod table;
 mod tap;
 mod test;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ use syncline_pipeline::vars::Vars;
 use crate::cli::Command;
 use crate::terminal;
 
+/// Nothing differs, and something was not looked at.
+const PARTLY: u8 = 3;
 /// Failed, or a mismatch.
 const FAILED: u8 = 1;
 /// The command line or the pipeline file is wrong.
@@ -63,6 +66,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Test(file) => test::test(file.file.as_deref()),
         Command::Query(arguments) => query::query(&arguments),
         Command::Tap(arguments) => tap::tap(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments),
         Command::Dlq { command } => dlq::dlq(command),
         Command::Schema => {
             terminal::say(format_args!("{:#}", syncline_pipeline::file::json_schema()));

@@ -9,12 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::json;
 use syncline_change::{Error, ErrorKind, Result, json as rows_json, types};
-use syncline_engine::{Content, TableContent, TableInput};
+use syncline_engine::TableContent;
 use syncline_pipeline::file::Pipeline;
+use syncline_pipeline::past::{Past, Replayed};
 use syncline_pipeline::prepare::Prepared;
-use syncline_pipeline::reread::Reread;
-use syncline_store::journal::{self, EpochInput};
-use syncline_store::{DataDir, SourceInput, epochs};
 
 use super::remote::{Presence, silent};
 use super::rows::{Column, Rows};
@@ -90,15 +88,14 @@ fn ask_journal(
 ) -> Result<Answer, Failure> {
     let replayed = match data_dir {
         Some(data_dir) => replay(prepared, data_dir, at)?,
-        None => Replayed::new(prepared)?,
+        None => before_all(prepared)?,
     };
     if replayed.epoch == 0 {
         note("nothing has run here yet: all views are empty");
     }
-    let views = replayed
-        .kept
-        .into_iter()
-        .map(|(_, name, content)| Ok(((name, content.batches()?), content.schema().clone())));
+    let views = replayed.contents().map(|(name, content)| {
+        Ok(((name.to_owned(), content.batches()?), content.schema().clone()))
+    });
     let views: Vec<(TableContent, SchemaRef)> = views.collect::<Result<_>>()?;
     let (schema, batches) =
         syncline_engine::query(sql, &views, replayed.time_us, prepared.lock.seed)
@@ -106,63 +103,15 @@ fn ask_journal(
     Ok(Answer { epoch: replayed.epoch, rows: as_rows(&schema, &batches)?, truncated: false })
 }
 
-/// The kept views at the end of an epoch.
-struct Replayed {
-    epoch: u64,
-    time_us: i64,
-    circuit: syncline_engine::Circuit,
-    /// With their numbers in the circuit.
-    kept: Vec<(usize, String, Content)>,
-}
-
-impl Replayed {
-    fn new(prepared: &Prepared) -> Result<Self, Failure> {
-        let circuit = prepared.circuit(None)?;
-        let views = circuit.views().iter().enumerate();
-        let kept = views.filter(|(_, view)| prepared.is_kept(&view.name)).map(|(i, view)| {
-            let content = Content::new(view.schema.clone(), view.order.clone())?;
-            Ok((i, view.name.clone(), content))
-        });
-        let kept = kept.collect::<Result<_>>()?;
-        Ok(Self { epoch: 0, time_us: 0, circuit, kept })
-    }
-
-    fn step(&mut self, prepared: &Prepared, input: EpochInput) -> Result<()> {
-        let mut tables = Vec::new();
-        for part in input.inputs {
-            let number = prepared.tables.iter().position(|table| table.name == part.source);
-            // What was journalled of a source that is no longer there means nothing to the views.
-            let Some(table) = number else { continue };
-            check_columns(&prepared.tables[table].schema, &part)?;
-            tables.push(TableInput { table, rows: part.rows, finished: part.finished });
-        }
-        let output = self.circuit.step(input.epoch, input.time_us, tables)?;
-        for (number, _, content) in &mut self.kept {
-            output.views[*number].iter().try_for_each(|change| content.apply(change))?;
-        }
-        (self.epoch, self.time_us) = (input.epoch, input.time_us);
-        Ok(())
-    }
-}
-
 /// Makes the views anew from the journal, up to epoch `at` or its end.
 fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Replayed, Failure> {
-    let dir = DataDir::open_read(data_dir)?;
-    let mut replayed = Replayed::new(prepared)?;
+    let past = Past::open(prepared, data_dir)?;
+    let mut replayed = before_all(prepared)?;
     let progress = ProgressBar::new_spinner().with_message("epochs of the journal read");
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}") {
         progress.set_style(style);
     }
-    // What the epoch log has recorded was whole in the journal: less than that is damage.
-    let mut recorded = 0;
-    for record in epochs::records(&dir)?.into_iter().flatten() {
-        recorded = record?.record.epoch;
-    }
-    let mut inputs = journal::replay(&dir, 1)?;
-    if at.is_none_or(|at| at >= recorded) && recorded > 0 {
-        inputs = inputs.at_least(recorded);
-    }
-    for input in Reread::of(prepared, inputs)? {
+    for input in past.inputs(at)? {
         if at.is_some_and(|at| replayed.epoch >= at) {
             break;
         }
@@ -180,19 +129,9 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
     }
 }
 
-fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
-    let Some(rows) = part.rows.first() else { return Ok(()) };
-    let journalled = rows.schema();
-    let named = |schema: &SchemaRef| -> Vec<(String, String)> {
-        let fields = schema.fields().iter();
-        fields.map(|f| (f.name().clone(), types::name(f.data_type()))).collect()
-    };
-    if named(schema) == named(&journalled) {
-        return Ok(());
-    }
-    Err(Error::conflict(format!("source `{}` had other columns when it ran", part.source))
-        .detail("the pipeline file or its lock has changed since")
-        .hint("put them back, or run the pipeline with another --data-dir"))
+/// The kept views before anything has run.
+fn before_all(prepared: &Prepared) -> Result<Replayed, Failure> {
+    Ok(Replayed::new(prepared, &prepared.views, None, |view| prepared.is_kept(view))?)
 }
 
 fn as_rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Rows> {

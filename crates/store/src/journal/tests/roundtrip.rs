@@ -120,13 +120,18 @@ fn check(rows: &[Row], cut: usize) {
     ];
     let names = vec![("a".to_owned(), batch.schema())];
     let (mut journal, _) = Journal::open(&data, &names, 0).unwrap();
+    let mut written = Vec::new();
     for (n, rows) in (1..).zip(&parts) {
         let part = SourceInput { rows: rows.clone(), ..input("a", n, 0) };
         let reason = CloseReason::Flush;
-        journal.append(&EpochInput { epoch: n, time_us: -1, reason, inputs: vec![part] }).unwrap();
+        let inputs = vec![part];
+        let input = EpochInput { epoch: n, time_us: -1, reason, inputs, digest: None };
+        written.push(journal.append(&input).unwrap());
     }
     let read: Vec<_> = journal.replay(1).unwrap().map(Result::unwrap).collect();
     assert_eq!(read.len(), parts.len());
+    let digests: Vec<_> = read.iter().filter_map(|input| input.digest).collect();
+    assert_eq!(digests, written);
     for (read, part) in read.iter().zip(&parts) {
         let part = Batch::concat(&batch.schema(), part).unwrap();
         let [rows] = read.inputs[0].rows.as_slice() else { panic!("not in one batch") };

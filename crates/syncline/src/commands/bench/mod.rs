@@ -362,7 +362,9 @@ impl Recorder {
             time_us: 0,
             reason: CloseReason::Full,
             inputs: inputs.collect(),
-        })
+            digest: None,
+        })?;
+        Ok(())
     }
 }
 

@@ -1,0 +1,219 @@
+//! Checks that what a pipeline recorded of its run follows from its journal.
+//!
+//! Three things are held against each other: what the run wrote down (the epoch log, a checkpoint),
+//! what the circuit gives of the same journal again, and what the batch engine computes from the same
+//! rows without a circuit. [`report`] says what was compared, what differed, and what nobody looked at.
+//!
+//! In the order of the work: `journal` (input against epoch log), `views` (contents against digests),
+//! `divergence` (where and in which rows, once something differs).
+
+mod divergence;
+mod journal;
+pub mod report;
+mod sinks;
+mod views;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use syncline_change::{Error, ErrorKind, Result};
+use syncline_store::checkpoints::{self, Checkpoint};
+
+use crate::file::LoadError;
+use crate::past::{Past, Replayed, Tables};
+use crate::prepare::Prepared;
+use journal::Comparison;
+use report::{Mismatch, Report};
+
+/// What is to be verified.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The views at the end of this epoch, in place of the last checkpoint's.
+    pub at: Option<u64>,
+    /// Computes every epoch again, and compares its changes.
+    pub replay: bool,
+    /// Reads the targets of sinks, and compares them with their views.
+    pub sinks: bool,
+    /// Threads that compute; one, if nothing is said.
+    pub workers: Option<usize>,
+}
+
+/// Verifies the run in `data_dir`, which may be going on. `progress` is told of epochs that are done.
+///
+/// # Errors
+/// What keeps it from being looked at at all; what is wrong with the run is in the report.
+pub fn verify(
+    prepared: &Prepared,
+    data_dir: &Path,
+    options: &Options,
+    progress: &dyn Fn(u64),
+) -> Result<Report, LoadError> {
+    let mut report = Report::new(&prepared.pipeline.spec.name);
+    report.mismatches.extend(lock_mismatch(prepared));
+    let past = match Past::open(prepared, data_dir) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            report.mismatches.push(Mismatch::of_error("the epoch log", None, &error));
+            return Ok(report);
+        }
+        opened => opened?,
+    };
+    report.mismatches.extend(views::plan_mismatches(prepared, &past)?);
+    if past.recorded() == 0 {
+        report.unchecked.push("everything: nothing has run here yet".to_owned());
+        return Ok(report);
+    }
+    let checkpoint = checkpoint(&past, options, &mut report)?;
+    let epoch = options.at.or(checkpoint.as_ref().map(|c| c.epoch)).unwrap_or(past.recorded());
+    if epoch > past.recorded() {
+        return Err(Error::config(format!("there is no epoch {epoch} yet"))
+            .detail(format!("the last recorded epoch is {}", past.recorded()))
+            .into());
+    }
+    report.epoch = epoch;
+    let replays = options.replay
+        || options.sinks
+        || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
+    let run = Run { prepared, past: &past, options, checkpoint, epoch, replays, progress };
+    run.verify(&mut report)?;
+    Ok(report)
+}
+
+/// A verification under way.
+struct Run<'a> {
+    prepared: &'a Prepared,
+    past: &'a Past<'a>,
+    options: &'a Options,
+    /// At `epoch`, if there is one.
+    checkpoint: Option<Checkpoint>,
+    epoch: u64,
+    /// Whether the views are computed by the circuit too.
+    replays: bool,
+    progress: &'a dyn Fn(u64),
+}
+
+impl Run<'_> {
+    fn verify(&self, report: &mut Report) -> Result<(), LoadError> {
+        let mut state = self.state()?;
+        let mut tables = Tables::new(self.prepared);
+        let mut sinks = match self.options.sinks {
+            true => Some(sinks::Sinks::new(self.prepared, self.past, state.circuit(), report)?),
+            false => None,
+        };
+        let mut comparison = Comparison::new(self, state.circuit())?;
+        let last = self.past.recorded();
+        let mut at_epoch = None;
+        for input in self.past.inputs(Some(last))? {
+            let input = match input {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let epoch = comparison.epoch() + 1;
+                    report.mismatches.push(Mismatch::of_error("the journal", Some(epoch), &error));
+                    break;
+                }
+                input => input?,
+            };
+            let (epoch, summary) = (input.epoch, journal::Summary::of(&input));
+            // Beyond the epoch that is verified, input alone is compared.
+            let is_computed = epoch <= self.epoch || sinks.as_ref().is_some_and(|s| s.want(epoch));
+            let output = match is_computed {
+                true => Some(state.step(self.prepared, input)?),
+                false => None,
+            };
+            if let Some(output) = output.as_ref().filter(|_| epoch <= self.epoch) {
+                tables.apply(output)?;
+            }
+            let output = output.filter(|_| self.replays);
+            if let Some(mismatch) = comparison.compare(&summary, output.as_ref())? {
+                report.mismatches.push(mismatch);
+                break;
+            }
+            if let (Some(sinks), Some(output)) = (&mut sinks, &output) {
+                sinks.take(epoch, output, &state)?;
+            }
+            if epoch == self.epoch {
+                at_epoch = Some(views::Moment::of(self.prepared, &state));
+                if let Some(mismatch) = self.root_mismatch(&comparison) {
+                    report.mismatches.push(mismatch);
+                }
+                views::check_replayed(self, &state, report)?;
+            }
+            (self.progress)(epoch);
+            if epoch == last {
+                break;
+            }
+        }
+        comparison.finish(report);
+        match at_epoch {
+            Some(moment) => views::check_batch(self, &tables, moment, report)?,
+            None => report.unchecked.push(format!("the views at epoch {}", self.epoch)),
+        }
+        if let Some(sinks) = sinks {
+            sinks.finish(self.past, report)?;
+        } else if !self.prepared.pipeline.spec.sinks.is_empty() {
+            report.notes.push("what is in the targets of sinks (--sinks)".to_owned());
+        }
+        if self.epoch < last {
+            let (from, to) = (self.epoch + 1, last);
+            report.unchecked.push(format!("views of epochs {from} to {to}, which are after it"));
+        }
+        Ok(())
+    }
+
+    /// A circuit of all views, or of the tables alone.
+    fn state(&self) -> Result<Replayed, LoadError> {
+        let pool = match self.options.workers {
+            Some(workers) if workers > 1 => Some(Arc::new(
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(workers)
+                    .build()
+                    .map_err(|error| Error::bug("cannot start worker threads").source(error))?,
+            )),
+            _ => None,
+        };
+        let views = if self.replays { &self.prepared.views[..] } else { &[] };
+        Replayed::new(self.prepared, views, pool, |_| true)
+    }
+
+    /// The checkpoint's own account of the input and the epoch log.
+    fn root_mismatch(&self, comparison: &Comparison<'_>) -> Option<Mismatch> {
+        let checkpoint = self.checkpoint.as_ref()?;
+        let said = |what: &str| {
+            Mismatch::new(what, Some(self.epoch), "the checkpoint was taken of another one")
+        };
+        if checkpoint.input != *comparison.input() {
+            return Some(said("the input root"));
+        }
+        (checkpoint.chain != comparison.chain()).then(|| said("the epoch log"))
+    }
+}
+
+/// The checkpoint to verify at: that of `--at`, or the last one.
+fn checkpoint(
+    past: &Past<'_>,
+    options: &Options,
+    report: &mut Report,
+) -> Result<Option<Checkpoint>> {
+    let epochs = checkpoints::list(past.dir())?;
+    let wanted = options.at.or(epochs.iter().rev().find(|e| **e <= past.recorded()).copied());
+    let Some(epoch) = wanted else { return Ok(None) };
+    match checkpoints::read(past.dir(), epoch) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            report.mismatches.push(Mismatch::of_error("the checkpoint", Some(epoch), &error));
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// The lock as it is against the one that the pipeline file asks for.
+fn lock_mismatch(prepared: &Prepared) -> Option<Mismatch> {
+    let Some(found) = &prepared.found_lock else {
+        return Some(Mismatch::new("the lock", None, "there is none beside the pipeline file"));
+    };
+    let differences = found.diff(&prepared.lock);
+    if differences.is_empty() {
+        return None;
+    }
+    let mut mismatch = Mismatch::new("the lock", None, "it does not fit the pipeline file");
+    mismatch.rows = differences;
+    Some(mismatch)
+}

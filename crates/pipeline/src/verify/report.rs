@@ -1,0 +1,112 @@
+//! What a verification found.
+
+use serde::Serialize;
+use syncline_change::Error;
+
+/// How much of a run is as it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything was looked at and is as recorded.
+    Verified,
+    /// Nothing differs, and something was not looked at.
+    Partly,
+    Mismatch,
+}
+
+/// What was compared, what differed, and what was not looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub pipeline: String,
+    /// The views are those at the end of this epoch.
+    pub epoch: u64,
+    pub input: Option<InputCheck>,
+    pub views: Vec<ViewCheck>,
+    pub sinks: Vec<SinkCheck>,
+    pub mismatches: Vec<Mismatch>,
+    /// A phrase each.
+    pub unchecked: Vec<String>,
+    /// What was not asked for.
+    pub notes: Vec<String>,
+}
+
+/// The journal, which is what the epoch log says that it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct InputCheck {
+    pub epochs: u64,
+    pub rows: u64,
+    /// The Merkle root over all epochs of the journal, in hex.
+    pub root: String,
+    /// The hash of the last epoch's record, in hex.
+    pub chain: String,
+}
+
+/// A view whose content was found as recorded, or by two ways the same.
+#[derive(Clone, Debug, Serialize)]
+pub struct ViewCheck {
+    pub view: String,
+    pub rows: u64,
+    /// The state digest, in hex.
+    pub digest: String,
+    /// A checkpoint has it.
+    pub is_recorded: bool,
+    /// The batch engine computed it.
+    pub by_batch: bool,
+    /// The circuit computed it again, and every epoch's changes were as recorded.
+    pub by_replay: bool,
+}
+
+/// A sink whose target holds what its view says.
+#[derive(Clone, Debug, Serialize)]
+pub struct SinkCheck {
+    pub sink: String,
+    pub epoch: u64,
+    pub lines: u64,
+}
+
+/// Something is not what was recorded.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mismatch {
+    /// What differs: `view delays`, `the journal`.
+    pub what: String,
+    /// The first epoch in which it does, if that is known.
+    pub epoch: Option<u64>,
+    pub message: String,
+    /// Rows or facts that show it, a line each.
+    pub rows: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(pipeline: &str) -> Self {
+        Self {
+            pipeline: pipeline.to_owned(),
+            epoch: 0,
+            input: None,
+            views: vec![],
+            sinks: vec![],
+            mismatches: vec![],
+            unchecked: vec![],
+            notes: vec![],
+        }
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        match (self.mismatches.is_empty(), self.unchecked.is_empty()) {
+            (false, _) => Verdict::Mismatch,
+            (true, false) => Verdict::Partly,
+            (true, true) => Verdict::Verified,
+        }
+    }
+}
+
+impl Mismatch {
+    pub(super) fn new(what: &str, epoch: Option<u64>, message: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), epoch, message: message.into(), rows: vec![] }
+    }
+
+    pub(super) fn of_error(what: &str, epoch: Option<u64>, error: &Error) -> Self {
+        let mut made = Self::new(what, epoch, error.message());
+        made.rows.extend(error.detail_text().map(str::to_owned));
+        made
+    }
+}

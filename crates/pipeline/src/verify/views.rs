@@ -1,0 +1,215 @@
+//! The contents of views against the digests in a checkpoint, and against each other.
+
+use std::collections::BTreeMap;
+
+use syncline_change::{Error, Result};
+use syncline_engine::{Circuit, Content, Emit};
+use syncline_store::checkpoints::Checkpoint;
+
+use super::Run;
+use super::divergence::first_disagreement;
+use super::report::{Mismatch, Report, ViewCheck};
+use crate::file::LoadError;
+use crate::past::{Past, Replayed, Tables};
+use crate::prepare::{Prepared, alert_of};
+use crate::runtime::Recorded;
+
+/// Views whose SQL means something else than when the pipeline ran.
+pub(super) fn plan_mismatches(prepared: &Prepared, past: &Past<'_>) -> Result<Vec<Mismatch>> {
+    let recorded = Recorded::read(past.dir())?;
+    let differing = prepared.lock.views.iter().filter(|(view, plan)| {
+        recorded.plan(view).is_some_and(|before| before != Recorded::plan_of(plan))
+    });
+    let mismatches = differing.map(|(view, _)| {
+        let message = "its SQL means something else than when it ran: this is another pipeline, or another version of Syncline";
+        Mismatch::new(&format!("view {view}"), None, message)
+    });
+    Ok(mismatches.collect())
+}
+
+/// Whether there are views that no checkpoint has the digest of: then nothing but the changes of all
+/// epochs says what they held.
+pub(super) fn lack_digests(prepared: &Prepared, checkpoint: Option<&Checkpoint>) -> bool {
+    let Some(checkpoint) = checkpoint else { return true };
+    prepared.views.iter().any(|view| !checkpoint.views.contains_key(&view.name))
+}
+
+/// The time of an epoch, and how far event time had come.
+pub(super) struct Moment {
+    pub(super) time_us: i64,
+    by_table: Vec<i64>,
+    /// Tables that each view reads.
+    tables: BTreeMap<String, Vec<usize>>,
+}
+
+impl Moment {
+    pub(super) fn of(prepared: &Prepared, state: &Replayed) -> Self {
+        let tables = 0..prepared.tables.len();
+        let watermark = |table| state.circuit().watermark(table).unwrap_or(i64::MIN);
+        Self {
+            time_us: state.time_us,
+            by_table: tables.map(watermark).collect(),
+            tables: tables_of(state.circuit()),
+        }
+    }
+
+    pub(super) fn watermark(&self, view: &str) -> i64 {
+        let tables = self.tables.get(view);
+        let watermarks = tables.into_iter().flatten().map(|&table| self.by_table[table]);
+        watermarks.min().unwrap_or(i64::MAX)
+    }
+}
+
+fn tables_of(circuit: &Circuit) -> BTreeMap<String, Vec<usize>> {
+    let views = circuit.views().iter();
+    views.map(|view| (view.name.clone(), view.tables.clone())).collect()
+}
+
+/// What the circuit holds, computed again, against the checkpoint.
+pub(super) fn check_replayed(
+    run: &Run<'_>,
+    state: &Replayed,
+    report: &mut Report,
+) -> Result<(), LoadError> {
+    if !run.replays {
+        return Ok(());
+    }
+    for (name, content) in state.contents() {
+        let digest = content.digest(name)?.hex();
+        let recorded = run.checkpoint.as_ref().and_then(|c| c.views.get(name));
+        if recorded.is_some_and(|recorded| recorded.digest != digest) {
+            let message = "the checkpoint has another digest than what its changes add up to";
+            let what = format!("view {name}");
+            report.mismatches.push(Mismatch::new(&what, Some(run.epoch), message));
+            continue;
+        }
+        report.views.push(ViewCheck {
+            view: name.to_owned(),
+            rows: content.len() as u64,
+            digest,
+            is_recorded: recorded.is_some(),
+            by_batch: false,
+            by_replay: true,
+        });
+    }
+    Ok(())
+}
+
+/// What the batch engine computes against the checkpoint, or else against what the circuit holds.
+pub(super) fn check_batch(
+    run: &Run<'_>,
+    tables: &Tables,
+    mut moment: Moment,
+    report: &mut Report,
+) -> Result<(), LoadError> {
+    if !run.replays {
+        // The circuit of the tables alone does not know what views read.
+        moment.tables = tables_of(&run.prepared.circuit(None)?);
+    }
+    let engine = run.prepared.batch_engine()?;
+    let watermark = |view: &str| moment.watermark(view);
+    let computed = engine.compute_each(&tables.contents()?, moment.time_us, watermark)?;
+    for (name, content) in computed {
+        match content {
+            Ok(_) if goes_by_idleness(run.prepared, &name) => {
+                skip(&name, "it depends on when sources were idle", report);
+            }
+            Ok(content) => check_view(run, &name, &content, report)?,
+            Err(error) => skip(&name, &error.to_string(), report),
+        }
+    }
+    Ok(())
+}
+
+/// The batch engine has nothing to say about a view.
+fn skip(name: &str, why: &str, report: &mut Report) {
+    let is_replayed = report.views.iter().any(|check| check.view == name);
+    let by = if is_replayed { "only by the circuit" } else { "at all (--replay would)" };
+    report.unchecked.push(format!("view {}, by the batch engine: {why}; it was checked {by}", shown(name)));
+}
+
+fn check_view(
+    run: &Run<'_>,
+    name: &str,
+    content: &Content,
+    report: &mut Report,
+) -> Result<(), LoadError> {
+    let digest = content.digest(name)?.hex();
+    let recorded = run.checkpoint.as_ref().and_then(|c| c.views.get(name));
+    let recorded = recorded.map(|view| view.digest.as_str());
+    if let Some(check) = report.views.iter_mut().find(|check| check.view == name) {
+        check.by_batch = check.digest == digest;
+        if check.by_batch {
+            return Ok(());
+        }
+        report.views.retain(|check| check.view != name);
+        report.mismatches.push(first_disagreement(run, name)?);
+        return Ok(());
+    }
+    match recorded {
+        Some(recorded) if recorded == digest => {
+            report.views.push(ViewCheck {
+                view: name.to_owned(),
+                rows: content.len() as u64,
+                digest,
+                is_recorded: true,
+                by_batch: true,
+                by_replay: false,
+            });
+        }
+        Some(_) => report.mismatches.push(diverged(run, name, content)?),
+        // A mismatch was found before the circuit had anything to compare with.
+        None => report.unchecked.push(format!("view {}", shown(name))),
+    }
+    Ok(())
+}
+
+/// The content is not the recorded one: says where the run and the circuit part, or else which rows
+/// the circuit and the batch engine disagree about.
+fn diverged(run: &Run<'_>, name: &str, content: &Content) -> Result<Mismatch, LoadError> {
+    let mut state = Replayed::new(run.prepared, &run.prepared.views, None, |view| view == name)?;
+    let again = Run {
+        prepared: run.prepared,
+        past: run.past,
+        options: run.options,
+        checkpoint: None,
+        epoch: run.epoch,
+        replays: true,
+        progress: run.progress,
+    };
+    let mut comparison = super::journal::Comparison::new(&again, state.circuit())?;
+    for input in run.past.inputs(Some(run.epoch))? {
+        let input = input?;
+        let (epoch, summary) = (input.epoch, super::journal::Summary::of(&input));
+        let output = state.step(run.prepared, input)?;
+        if let Some(mismatch) = comparison.compare(&summary, Some(&output))? {
+            return Ok(mismatch);
+        }
+        if epoch == run.epoch {
+            break;
+        }
+    }
+    let replayed = state.content(name).ok_or_else(|| Error::bug("a view was not replayed"))?;
+    if replayed.digest(name)? == content.digest(name)? {
+        let message = "the checkpoint has another digest than what the view holds, by the circuit and by the batch engine";
+        return Ok(Mismatch::new(&format!("view {name}"), Some(run.epoch), message));
+    }
+    first_disagreement(run, name)
+}
+
+/// Whether what a view shows depends on when sources were waited for no more.
+fn goes_by_idleness(prepared: &Prepared, name: &str) -> bool {
+    let view = prepared.views.iter().find(|view| view.name == name);
+    let is_idle = |table: &syncline_engine::TableDef| {
+        table.event_time.as_ref().is_some_and(|time| time.idle_us.is_some())
+    };
+    view.is_some_and(|view| view.emit == Emit::Final) && prepared.tables.iter().any(is_idle)
+}
+
+/// A view by the name that people know it by.
+fn shown(name: &str) -> String {
+    match alert_of(name) {
+        Some(alert) => format!("of alert {alert}"),
+        None => name.to_owned(),
+    }
+}

@@ -1,0 +1,222 @@
+//! Checkpoints: what a pipeline was at the end of an epoch, `checkpoints/<epoch>.json`.
+//!
+//! A checkpoint is a fact that was written down, to be compared with what is computed again. Each file
+//! is whole or not there; old ones go by a rule ([`retain`]) that keeps fewer the older they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use syncline_change::{Error, Result};
+
+use crate::journal::Standing;
+use crate::merkle::MerkleLog;
+use crate::{DataDir, fs, progress};
+
+/// The version of the files that this build writes; it reads those up to it.
+const FORMAT: u32 = 1;
+
+/// The newest checkpoints are all kept.
+const NEWEST_KEPT: usize = 8;
+/// Of older ones, the last of each of the last hours and days.
+const HOURS_KEPT: usize = 24;
+const DAYS_KEPT: usize = 30;
+const HOUR_US: i64 = 3_600_000_000;
+
+/// What a pipeline was at the end of an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub epoch: u64,
+    /// The epoch's time, in microseconds since 1970 (UTC).
+    pub time_us: i64,
+    /// The hash of the epoch's record, in hex.
+    pub chain: String,
+    /// The epochs of the journal up to this one.
+    pub input: MerkleLog,
+    /// Where each source stood.
+    pub sources: BTreeMap<String, Standing>,
+    /// The last epoch that was durable in each sink when the checkpoint was written.
+    pub sinks: BTreeMap<String, u64>,
+    pub views: BTreeMap<String, ViewState>,
+}
+
+/// What a view held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewState {
+    pub rows: u64,
+    /// The state digest, in hex.
+    pub digest: String,
+    /// What the view's SQL meant.
+    pub plan: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    checkpoint: Checkpoint,
+    /// BLAKE3 of `checkpoint` as JSON without spaces, in hex.
+    checksum: String,
+}
+
+/// Writes a checkpoint; durable on return.
+pub fn write(dir: &DataDir, checkpoint: &Checkpoint) -> Result<()> {
+    dir.require_lock()?;
+    fs::create_dir(&dir.checkpoints())?;
+    let checksum = progress::checksum(checkpoint)?;
+    let stored = Stored { format: FORMAT, checkpoint: checkpoint.clone(), checksum };
+    let text = serde_json::to_vec(&stored).map_err(progress::no_json)?;
+    fs::write_atomic(&path(dir, checkpoint.epoch), &text)
+}
+
+/// The checkpoint at the end of `epoch`; `None`: there is none.
+///
+/// # Errors
+/// `Corrupt` if the file is not what was written, `Unsupported` if a newer version wrote it.
+pub fn read(dir: &DataDir, epoch: u64) -> Result<Option<Checkpoint>> {
+    let path = path(dir, epoch);
+    let Some(text) = fs::read_if_there(&path)? else { return Ok(None) };
+    let damaged = |what: String| {
+        Error::corrupt(format!("{} is damaged", path.display()))
+            .detail(what)
+            .hint("remove the file: nothing is lost but the evidence that was in it")
+    };
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Format { format } =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if format > FORMAT {
+        return Err(Error::unsupported(format!("{} has format {format}", path.display()))
+            .detail(format!("this version of Syncline knows up to {FORMAT}"))
+            .hint("update Syncline"));
+    }
+    let stored: Stored =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if progress::checksum(&stored.checkpoint)? != stored.checksum {
+        return Err(damaged("its checksum does not match its content".to_owned()));
+    }
+    if stored.checkpoint.epoch != epoch {
+        return Err(damaged(format!("it is of epoch {}", stored.checkpoint.epoch)));
+    }
+    Ok(Some(stored.checkpoint))
+}
+
+/// The epochs that there are checkpoints of, oldest first.
+pub fn list(dir: &DataDir) -> Result<Vec<u64>> {
+    let files = fs::list(&dir.checkpoints())?;
+    let epoch = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
+        name.parse().ok()
+    };
+    let mut epochs: Vec<u64> = files.iter().filter_map(epoch).collect();
+    epochs.sort_unstable();
+    Ok(epochs)
+}
+
+/// Removes the checkpoints that are not worth keeping any more: all but the newest few, and the last
+/// of each hour and day for a while.
+pub fn retain(dir: &DataDir) -> Result<()> {
+    dir.require_lock()?;
+    let mut times = Vec::new();
+    for epoch in list(dir)? {
+        // What cannot be read is left to whoever looks into it.
+        if let Ok(Some(checkpoint)) = read(dir, epoch) {
+            times.push((epoch, checkpoint.time_us));
+        }
+    }
+    let kept = kept(&times);
+    for (epoch, _) in times {
+        if !kept.contains(&epoch) {
+            fs::remove(&path(dir, epoch))?;
+        }
+    }
+    Ok(())
+}
+
+/// Which of some epochs, given with their times and oldest first, are kept.
+fn kept(times: &[(u64, i64)]) -> BTreeSet<u64> {
+    let mut kept: BTreeSet<u64> =
+        times.iter().rev().take(NEWEST_KEPT).map(|(epoch, _)| *epoch).collect();
+    for (span, count) in [(HOUR_US, HOURS_KEPT), (24 * HOUR_US, DAYS_KEPT)] {
+        let last_of_each: BTreeMap<i64, u64> =
+            times.iter().map(|(epoch, time)| (time.div_euclid(span), *epoch)).collect();
+        kept.extend(last_of_each.values().rev().take(count));
+    }
+    kept
+}
+
+fn path(dir: &DataDir, epoch: u64) -> PathBuf {
+    dir.checkpoints().join(format!("{epoch}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use syncline_change::ErrorKind;
+
+    use super::*;
+
+    fn checkpoint(epoch: u64) -> Checkpoint {
+        let mut input = MerkleLog::new();
+        (0..epoch).for_each(|leaf| input.push(crate::merkle::leaf_hash(&leaf.to_le_bytes())));
+        let standing = Standing { position: Some(serde_json::json!({"byte": 7})), finished: false };
+        let view = ViewState { rows: 3, digest: "ab".repeat(32), plan: "2-cd".to_owned() };
+        Checkpoint {
+            epoch,
+            time_us: epoch as i64 * HOUR_US / 4,
+            chain: "cd".repeat(32),
+            input,
+            sources: BTreeMap::from([("flights".to_owned(), standing)]),
+            sinks: BTreeMap::from([("out".to_owned(), epoch - 1)]),
+            views: BTreeMap::from([("delays".to_owned(), view)]),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_and_altered_bytes_are_noticed() {
+        let dir = crate::scratch::dir();
+        let data = DataDir::open(dir.path()).unwrap();
+        assert_eq!(list(&data).unwrap(), []);
+        for epoch in [7, 12, 100] {
+            write(&data, &checkpoint(epoch)).unwrap();
+            assert_eq!(read(&data, epoch).unwrap(), Some(checkpoint(epoch)));
+        }
+        assert_eq!(list(&data).unwrap(), [7, 12, 100]);
+        assert_eq!(read(&data, 8).unwrap(), None);
+        let file = path(&data, 7);
+        let bytes = std::fs::read(&file).unwrap();
+        let start = bytes.iter().position(|&byte| byte == b',').unwrap();
+        for at in start..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&file, &bytes).unwrap();
+            assert_eq!(read(&data, 7).unwrap_err().kind(), ErrorKind::Corrupt, "{at}");
+        }
+        let newer = String::from_utf8(bytes).unwrap().replace("\"format\":1", "\"format\":9");
+        std::fs::write(&file, newer).unwrap();
+        assert_eq!(read(&data, 7).unwrap_err().kind(), ErrorKind::Unsupported);
+        std::fs::rename(path(&data, 12), &file).unwrap();
+        assert_eq!(read(&data, 7).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn fewer_are_kept_the_older_they_are() {
+        let dir = crate::scratch::dir();
+        let data = DataDir::open(dir.path()).unwrap();
+        for epoch in 1..=400 {
+            write(&data, &checkpoint(epoch)).unwrap();
+        }
+        retain(&data).unwrap();
+        // Four an hour: 8 newest, the last of each hour for a day, the last of each of five days.
+        let kept = list(&data).unwrap();
+        let newest: Vec<u64> = (393..=400).collect();
+        assert!(newest.iter().all(|epoch| kept.contains(epoch)));
+        let hours: Vec<u64> = (308..=392).filter(|epoch| epoch % 4 == 3).collect();
+        assert!(hours.iter().all(|epoch| kept.contains(epoch)), "{kept:?}");
+        assert!([95, 191, 287].iter().all(|epoch| kept.contains(epoch)), "{kept:?}");
+        assert_eq!(kept.len(), 8 + 22 + 3, "{kept:?}");
+        retain(&data).unwrap();
+        assert_eq!(list(&data).unwrap(), kept);
+    }
+}

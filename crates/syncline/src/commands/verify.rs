@@ -1,0 +1,136 @@
+//! `verify`: whether a run is what its journal says.
+
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use syncline_change::Error;
+use syncline_pipeline::verify::report::{Mismatch, Report, Verdict, ViewCheck};
+use syncline_pipeline::verify::{self, Options};
+
+use super::{FAILED, Failure, PARTLY, prepare};
+use crate::cli::{self, ReportFormat};
+use crate::terminal::say;
+
+/// So much of a digest is shown to people.
+const DIGEST_SHOWN: usize = 16;
+
+pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
+    let prepared = prepare(arguments.file.file.as_deref())?;
+    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| prepared.pipeline.data_dir());
+    let workers = match arguments.workers {
+        Some(workers) => usize::from(workers),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let options = Options {
+        at: arguments.at,
+        replay: arguments.replay,
+        sinks: arguments.sinks,
+        workers: Some(workers),
+    };
+    let bar = progress_bar();
+    let report = verify::verify(&prepared, &data_dir, &options, &|epoch| bar.set_position(epoch))?;
+    bar.finish_and_clear();
+    match arguments.format {
+        ReportFormat::Json => {
+            let text = serde_json::to_string(&JsonReport {
+                verdict: report.verdict(),
+                report: &report,
+            });
+            let text = text.map_err(|error| Error::bug("a report has no JSON form").source(error))?;
+            say(text);
+        }
+        ReportFormat::Text => print(&report),
+    }
+    Ok(match report.verdict() {
+        Verdict::Verified => ExitCode::SUCCESS,
+        Verdict::Partly => ExitCode::from(PARTLY),
+        Verdict::Mismatch => ExitCode::from(FAILED),
+    })
+}
+
+#[derive(serde::Serialize)]
+struct JsonReport<'a> {
+    verdict: Verdict,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message("epochs verified");
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn print(report: &Report) {
+    if report.epoch > 0 {
+        say(format_args!("{} at the end of epoch {}", report.pipeline, report.epoch));
+    }
+    if let Some(input) = &report.input {
+        say(format_args!(
+            "  journal      {} epochs, {} rows, root {}",
+            input.epochs,
+            input.rows,
+            short(&input.root)
+        ));
+        say(format_args!("  epoch log    {} records, head {}", input.epochs, short(&input.chain)));
+    }
+    let width = report.views.iter().map(|view| view.view.len()).max().unwrap_or(0);
+    for view in &report.views {
+        let (name, digest) = (&view.view, short(&view.digest));
+        say(format_args!("  view {name:width$}  {digest}  {} rows, {}", view.rows, ways(view)));
+    }
+    for sink in &report.sinks {
+        say(format_args!("  sink {}  {} lines as at epoch {}", sink.sink, sink.lines, sink.epoch));
+    }
+    report.mismatches.iter().for_each(print_mismatch);
+    if !report.unchecked.is_empty() {
+        say("not checked:");
+        report.unchecked.iter().for_each(|what| say(format_args!("  {what}")));
+    }
+    report.notes.iter().for_each(|note| say(format_args!("not asked for: {note}")));
+    say(match report.verdict() {
+        Verdict::Verified => {
+            format!("verified: the journal, the epoch log, {}{}", count(report.views.len(), "view"), sinks(report))
+        }
+        Verdict::Partly => "partly verified: nothing differs, and not all of it was checked".to_owned(),
+        Verdict::Mismatch => format!("MISMATCH: {}", count(report.mismatches.len(), "difference")),
+    });
+}
+
+fn print_mismatch(mismatch: &Mismatch) {
+    let at = mismatch.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
+    say(format_args!("  DIFFERS: {}{at}: {}", mismatch.what, mismatch.message));
+    mismatch.rows.iter().for_each(|row| say(format_args!("    {row}")));
+}
+
+fn sinks(report: &Report) -> String {
+    match report.sinks.len() {
+        0 => String::new(),
+        sinks => format!(", {}", count(sinks, "sink")),
+    }
+}
+
+/// By what a view was checked.
+fn ways(view: &ViewCheck) -> String {
+    let mut ways = Vec::new();
+    if view.is_recorded {
+        ways.push("as in the checkpoint");
+    }
+    if view.by_replay {
+        ways.push("every epoch computed again");
+    }
+    if view.by_batch {
+        ways.push("equal by the batch engine");
+    }
+    ways.join(", ")
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..DIGEST_SHOWN).unwrap_or(digest)
+}
