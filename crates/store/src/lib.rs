@@ -17,7 +17,8 @@
 //!
 //! To be read in this order: [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
-//! [`progress`], and apart from these [`spill`] (state that memory has no room for).
+//! [`progress`], and apart from these [`merkle`] (one hash for a list that grows) and [`spill`] (state
+//! that memory has no room for).
 //!
 //! Three rules hold everywhere:
 //! - A call that says *durable* has reached the disk when it returns: data, length, and the name in
@@ -33,6 +34,7 @@ pub mod epochs;
 mod frame;
 pub mod fs;
 pub mod journal;
+pub mod merkle;
 pub mod progress;
 pub mod spill;
 
@@ -41,6 +43,7 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use epochs::{EpochLog, EpochRecord};
 pub use frame::Cut;
 pub use journal::{CloseReason, EpochInput, Journal, SourceInput};
+pub use merkle::MerkleLog;
 pub use spill::SpillDir;
 
 #[cfg(test)]
