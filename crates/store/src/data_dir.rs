@@ -73,7 +73,7 @@ impl DataDir {
         for folder in [dir.journal(), dir.dead_letters(), dir.retries(), dir.sinks()] {
             fs::create_dir(&folder)?;
         }
-        for folder in [dir.path(), &dir.dead_letters(), &dir.sinks()] {
+        for folder in [dir.path(), &dir.dead_letters(), &dir.sinks(), &dir.manifests()] {
             fs::remove_unfinished(folder)?;
         }
         Ok(dir)
@@ -145,6 +145,10 @@ impl DataDir {
 
     pub(crate) fn sinks(&self) -> PathBuf {
         self.path.join("sinks")
+    }
+
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.path.join("manifests")
     }
 
     /// Writers ask this first.

@@ -1,5 +1,5 @@
-//! What Syncline keeps on disk: the journal of all input, the log of epochs, dead letters, and how
-//! far each sink has got.
+//! What Syncline keeps on disk: the journal of all input, the log of epochs, dead letters, how far
+//! each sink has got, and signed manifests of runs.
 //!
 //! This crate is **not** a database and knows no SQL: it appends, reads back in order, and notices
 //! when what it reads is not what was written. It knows neither DataFusion nor any system that
@@ -10,6 +10,7 @@
 //! epochs.log                     a record for each epoch, chained by hash (see [`epochs`])
 //! dead-letters/                  what could not be taken, late, or not delivered ([`dead_letters`])
 //! sinks/<sink>.json              how far each sink has got (see [`progress`])
+//! manifests/<run>.json           what a run took in and what came out, signed ([`manifests`])
 //! state/                         state that memory has no room for, while the process runs ([`spill`])
 //! LOCK                           who writes here (see [`data_dir`])
 //! FORMAT                         the version of all this
@@ -17,8 +18,8 @@
 //!
 //! To be read in this order: [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
-//! [`progress`], and apart from these [`merkle`] (one hash for a list that grows) and [`spill`] (state
-//! that memory has no room for).
+//! [`progress`], [`manifests`], and apart from these [`merkle`] (one hash for a list that grows) and
+//! [`spill`] (state that memory has no room for).
 //!
 //! Three rules hold everywhere:
 //! - A call that says *durable* has reached the disk when it returns: data, length, and the name in
@@ -34,6 +35,7 @@ pub mod epochs;
 mod frame;
 pub mod fs;
 pub mod journal;
+pub mod manifests;
 pub mod merkle;
 pub mod progress;
 pub mod spill;
@@ -43,6 +45,8 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use epochs::{EpochLog, EpochRecord};
 pub use frame::Cut;
 pub use journal::{CloseReason, EpochInput, Journal, SourceInput};
+pub use manifests::Manifest;
+pub use manifests::keys::{PublicKey, Signer};
 pub use merkle::MerkleLog;
 pub use spill::SpillDir;
 
