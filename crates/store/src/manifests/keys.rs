@@ -62,8 +62,13 @@ impl Signer {
             (Some(named), _) => Self::read(Path::new(&named))
                 .map(Some)
                 .map_err(|error| error.within(format_args!("the key that {KEY_VARIABLE} names"))),
-            (None, Some(path)) if path.exists() => Self::read(&path).map(Some),
-            (None, _) => Ok(None),
+            (None, Some(path)) => {
+                // What cannot be looked at may be there: to sign nothing would be a silent change.
+                let is_there =
+                    path.try_exists().map_err(|error| Error::io("read", &path, error))?;
+                is_there.then(|| Self::read(&path)).transpose()
+            }
+            (None, None) => Ok(None),
         }
     }
 

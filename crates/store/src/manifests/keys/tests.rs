@@ -180,6 +180,8 @@ fn the_environment_names_the_key() {
     assert_eq!(found(Some(&named)).unwrap().unwrap().public(), first.public());
     assert_eq!(found(None).unwrap().unwrap().public(), second.public());
     assert!(found(Some(Path::new(""))).unwrap().is_none());
+    let unreachable = Signer::from_places(None, Some(named.join("key.pem"))).unwrap_err();
+    assert_eq!(unreachable.kind(), ErrorKind::Storage);
     let error = found(Some(&dir.path().join("gone"))).unwrap_err();
     assert!(error.message().starts_with("the key that SYNCLINE_KEY names: there is"), "{error}");
 }
