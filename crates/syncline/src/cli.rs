@@ -61,7 +61,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Dlq,
     },
-    /// Keys that sign what a run did: makes and shows them, checks manifests with them.
+    /// Keys that sign what a run did: make and show them, check manifests with them.
     Keys {
         #[command(subcommand)]
         command: Keys,
@@ -240,6 +240,7 @@ pub(crate) enum Keys {
     },
     /// Checks that a manifest was signed with a key, and shows what it says.
     Verify {
+        /// Its file: manifests/RUN.json of a data directory, or a copy of it.
         manifest: PathBuf,
         /// The file of the public key.
         #[arg(long)]

@@ -16,7 +16,7 @@ use syncline_change::{Error, Result};
 
 use crate::fs;
 
-/// Names the file of the private key that runs are signed with. Set to nothing: they are not signed.
+/// Names the file of the private key that runs are signed with. Set to nothing: they are not.
 pub const KEY_VARIABLE: &str = "SYNCLINE_KEY";
 
 /// A key takes some hundred bytes; what is longer is something else.
@@ -186,8 +186,8 @@ impl PublicKey {
     }
 }
 
-/// Where a key is looked for that nobody names: `syncline/key.pem` in the user's folder for settings
-/// (`$XDG_CONFIG_HOME`, `~/.config`). `None`: the user has no home.
+/// Where a key is looked for that nobody names: `syncline/key.pem` in the user's folder for
+/// settings (`$XDG_CONFIG_HOME`, `~/.config`). `None`: the user has no home.
 pub fn default_path() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
     let settings = named.filter(|path| path.is_absolute());
