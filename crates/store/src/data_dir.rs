@@ -73,7 +73,13 @@ impl DataDir {
         for folder in [dir.journal(), dir.dead_letters(), dir.retries(), dir.sinks()] {
             fs::create_dir(&folder)?;
         }
-        for folder in [dir.path(), &dir.dead_letters(), &dir.sinks(), &dir.checkpoints()] {
+        for folder in [
+            dir.path(),
+            &dir.dead_letters(),
+            &dir.sinks(),
+            &dir.checkpoints(),
+            &dir.manifests(),
+        ] {
             fs::remove_unfinished(folder)?;
         }
         Ok(dir)
@@ -149,6 +155,10 @@ impl DataDir {
 
     pub(crate) fn sinks(&self) -> PathBuf {
         self.path.join("sinks")
+    }
+
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.path.join("manifests")
     }
 
     /// Writers ask this first.

@@ -14,8 +14,10 @@ use syncline_change::source::{RejectClass, Rejected};
 
 use crate::dead_letters::{Filter, Stage, State};
 use crate::epochs::{SourceRecord, ViewRecord};
+use crate::manifests::keys::tests::signer;
+use crate::manifests::tests::statement;
 use crate::{CloseReason, DataDir, DeadLetters, EpochInput, EpochLog, EpochRecord, Journal};
-use crate::{SourceInput, fs, journal, progress};
+use crate::{Manifest, SourceInput, fs, journal, manifests, progress};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-1")
@@ -71,6 +73,10 @@ fn record(input: &EpochInput) -> EpochRecord {
     }
 }
 
+fn manifest() -> Manifest {
+    Manifest::seal(&statement(), Some(&signer())).unwrap()
+}
+
 #[test]
 #[ignore = "writes the fixture anew: only for a new format, into a folder of its own"]
 fn write_fixture() {
@@ -88,6 +94,7 @@ fn write_fixture() {
     }
     let progress = Progress { epoch: 2, token: json!({ "bytes": 17 }) };
     progress::write(&data, "out", &progress).unwrap();
+    manifests::write(&data, &manifest()).unwrap();
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -123,4 +130,5 @@ fn format_1_is_read() {
     let (_, found) = letters.list(&Filter::default(), 0, 9).unwrap();
     assert_eq!((found[0].state, &found[0].rejected), (State::Retried, &rejected()));
     assert_eq!(progress::read(&data, "out").unwrap().unwrap().epoch, 2);
+    assert_eq!(manifests::newest(&data).unwrap(), Some(manifest()));
 }

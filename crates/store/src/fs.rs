@@ -111,7 +111,8 @@ fn write_and_sync(path: &Path, bytes: &[u8]) -> Result<()> {
     file.sync_all().map_err(|e| Error::io("sync", path, e))
 }
 
-fn sync_parent(path: &Path) -> Result<()> {
+/// Makes the name of `path` in its folder durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),

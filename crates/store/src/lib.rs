@@ -1,5 +1,5 @@
-//! What Syncline keeps on disk: the journal of all input, the log of epochs, dead letters, and how
-//! far each sink has got.
+//! What Syncline keeps on disk: the journal of all input, the log of epochs, dead letters, how far
+//! each sink has got, and signed manifests of runs.
 //!
 //! This crate is **not** a database and knows no SQL: it appends, reads back in order, and notices
 //! when what it reads is not what was written. It knows neither DataFusion nor any system that
@@ -11,6 +11,7 @@
 //! dead-letters/                  what could not be taken, late, or not delivered ([`dead_letters`])
 //! checkpoints/<epoch>.json       what the pipeline was at the end of an epoch ([`checkpoints`])
 //! sinks/<sink>.json              how far each sink has got (see [`progress`])
+//! manifests/<run>.json           what a run took in and what came out, signed ([`manifests`])
 //! state/                         state that memory has no room for, while the process runs ([`spill`])
 //! LOCK                           who writes here (see [`data_dir`])
 //! FORMAT                         the version of all this
@@ -18,8 +19,8 @@
 //!
 //! To be read in this order: [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
-//! [`progress`], and apart from these [`merkle`] (one hash for a list that grows) and [`spill`] (state
-//! that memory has no room for).
+//! [`checkpoints`], [`progress`], [`manifests`], [`bundle`] (all of it as one file), and apart from these
+//! [`merkle`] (one hash for a list that grows) and [`spill`] (state that memory has no room for).
 //!
 //! Three rules hold everywhere:
 //! - A call that says *durable* has reached the disk when it returns: data, length, and the name in
@@ -29,6 +30,7 @@
 //!   changed.
 //! - A length read from disk is never trusted: it is bounded by a named limit and by the file.
 
+pub mod bundle;
 pub mod checkpoints;
 pub mod data_dir;
 pub mod dead_letters;
@@ -36,6 +38,7 @@ pub mod epochs;
 mod frame;
 pub mod fs;
 pub mod journal;
+pub mod manifests;
 pub mod merkle;
 pub mod progress;
 pub mod spill;
@@ -45,6 +48,8 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use epochs::{EpochLog, EpochRecord};
 pub use frame::Cut;
 pub use journal::{CloseReason, EpochInput, Journal, SourceInput};
+pub use manifests::Manifest;
+pub use manifests::keys::{PublicKey, Signer};
 pub use merkle::MerkleLog;
 pub use spill::SpillDir;
 

@@ -1,8 +1,9 @@
 //! A Merkle log: one hash for a list that only grows, and short proofs that an entry is in it.
 //!
 //! The tree and its proofs are those of RFC 9162 (Certificate Transparency, 2.1), over BLAKE3: the
-//! left part of a tree is the largest power of two that leaves something to the right, a leaf is
-//! hashed behind a byte 0 and a pair of nodes behind a byte 1, so that neither can pass for the other.
+//! left part of a tree is the largest power of two that leaves something to the right. A leaf is
+//! hashed behind a byte 0 and a pair of nodes behind a byte 1, so that neither can pass for the
+//! other.
 
 use serde::{Deserialize, Serialize};
 use syncline_change::{Error, Result};

@@ -63,6 +63,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Dlq,
     },
+    /// Keys that sign what a run did: make and show them, check manifests with them.
+    Keys {
+        #[command(subcommand)]
+        command: Keys,
+    },
     /// Prints the JSON Schema of the pipeline file.
     Schema,
     /// Measures how fast the engine is.
@@ -246,6 +251,39 @@ pub(crate) enum Dlq {
         #[command(flatten)]
         place: DlqPlace,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Makes a private key, which only its owner can read, and shows the public one.
+    New {
+        /// The file for it, which must not be there yet; without it, the one that SYNCLINE_KEY names,
+        /// or else ~/.config/syncline/key.pem.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Shows a public key and its id.
+    Show {
+        /// The file of a private or public key; without it, as for `keys new`.
+        file: Option<PathBuf>,
+        #[arg(long, value_enum, default_value_t = KeyFormat::Text)]
+        format: KeyFormat,
+    },
+    /// Checks that a manifest was signed with a key, and shows what it says.
+    Verify {
+        /// Its file: manifests/RUN.json of a data directory, or a copy of it.
+        manifest: PathBuf,
+        /// The file of the public key.
+        #[arg(long)]
+        key: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyFormat {
+    Text,
+    Json,
+    Pem,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use chrono::{DateTime, SecondsFormat};
+
 /// Prints a line of a command's result. A reader that has gone (`| head`) ends the program quietly.
 pub(crate) fn say(line: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
@@ -20,6 +22,13 @@ pub(crate) fn complain(text: &str) {
 /// Prints something that its reader should know and that is no result.
 pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Microseconds since 1970 as people read them.
+pub(crate) fn moment(us: i64) -> String {
+    DateTime::from_timestamp_micros(us)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// The bar that is on the terminal, if one is: log lines go above it.
@@ -91,5 +100,15 @@ impl Write for AboveStatus {
 
     fn flush(&mut self) -> std::io::Result<()> {
         std::io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_in_utc() {
+        assert_eq!(moment(1_360_281_600_000_000), "2013-02-08T00:00:00Z");
     }
 }

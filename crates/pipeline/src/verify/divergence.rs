@@ -34,7 +34,7 @@ pub(super) fn first_disagreement(run: &Run<'_>, view: &str) -> Result<Mismatch, 
 
 /// The rows that the two disagree about at the end of an epoch; none if they agree.
 fn disagreement(run: &Run<'_>, view: &str, epoch: u64) -> Result<Vec<String>, LoadError> {
-    let mut state = Replayed::new(run.prepared, &run.prepared.views, None, |name| name == view)?;
+    let mut state = Replayed::new(run.prepared, run.circuit_views, None, |name| name == view)?;
     let mut tables = Tables::new(run.prepared);
     for input in run.past.inputs(Some(epoch))? {
         let output = state.step(run.prepared, input?)?;

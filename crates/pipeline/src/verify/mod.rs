@@ -13,10 +13,14 @@ pub mod report;
 mod sinks;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use syncline_change::{Error, ErrorKind, Result};
+use syncline_engine::ViewDef;
 use syncline_store::checkpoints::{self, Checkpoint};
 
 use crate::file::LoadError;
@@ -48,6 +52,17 @@ pub fn verify(
     options: &Options,
     progress: &dyn Fn(u64),
 ) -> Result<Report, LoadError> {
+    verify_with(prepared, &prepared.views, data_dir, options, progress)
+}
+
+/// As [`verify`]; the circuit computes `circuit_views`, which tests let differ from the views.
+fn verify_with(
+    prepared: &Prepared,
+    circuit_views: &[ViewDef],
+    data_dir: &Path,
+    options: &Options,
+    progress: &dyn Fn(u64),
+) -> Result<Report, LoadError> {
     let mut report = Report::new(&prepared.pipeline.spec.name);
     report.mismatches.extend(lock_mismatch(prepared));
     let past = match Past::open(prepared, data_dir) {
@@ -73,7 +88,9 @@ pub fn verify(
     let replays = options.replay
         || options.sinks
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
-    let run = Run { prepared, past: &past, options, checkpoint, epoch, replays, progress };
+    let past = &past;
+    let run =
+        Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
     run.verify(&mut report)?;
     Ok(report)
 }
@@ -81,6 +98,8 @@ pub fn verify(
 /// A verification under way.
 struct Run<'a> {
     prepared: &'a Prepared,
+    /// What the circuit computes.
+    circuit_views: &'a [ViewDef],
     past: &'a Past<'a>,
     options: &'a Options,
     /// At `epoch`, if there is one.
@@ -169,7 +188,7 @@ impl Run<'_> {
             )),
             _ => None,
         };
-        let views = if self.replays { &self.prepared.views[..] } else { &[] };
+        let views = if self.replays { self.circuit_views } else { &[] };
         Replayed::new(self.prepared, views, pool, |_| true)
     }
 

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod dlq;
 mod init;
+mod keys;
 mod query;
 mod remote;
 mod rows;
@@ -68,6 +69,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Tap(arguments) => tap::tap(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
         Command::Dlq { command } => dlq::dlq(command),
+        Command::Keys { command } => keys::keys(command),
         Command::Schema => {
             terminal::say(format_args!("{:#}", syncline_pipeline::file::json_schema()));
             Ok(ExitCode::SUCCESS)

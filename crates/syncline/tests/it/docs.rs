@@ -223,6 +223,9 @@ impl Desk {
         shell.args(&words[1..]).args(["-c", script]).current_dir(&self.cwd).stdin(Stdio::null());
         shell.env("PATH", std::env::join_paths(paths).unwrap());
         shell.env_remove("COLUMNS").env_remove("SYNCLINE_LOG").env("NO_PROXY", "127.0.0.1");
+        // No key of whoever runs the tests, and none for them.
+        let settings = self.root.path().join(".config");
+        shell.env_remove("SYNCLINE_KEY").env("XDG_CONFIG_HOME", settings);
         shell
     }
 

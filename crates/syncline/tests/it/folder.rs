@@ -60,6 +60,8 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
         command.args(arguments).current_dir(self.dir.path());
         command.env_remove("COLUMNS").env_remove("SYNCLINE_LOG").stdin(Stdio::null());
+        // No key of whoever runs the tests.
+        command.env_remove("SYNCLINE_KEY").env("XDG_CONFIG_HOME", self.path(".config"));
         command
     }
 

@@ -6,6 +6,7 @@ mod dead_letters;
 mod docs;
 mod folder;
 mod help;
+mod keys;
 mod kill;
 mod live;
 mod memory;

@@ -12,7 +12,9 @@ fn write(inputs: &[EpochInput], segment_bytes: u64) -> tempfile::TempDir {
     let data = DataDir::open(dir.path()).unwrap();
     let (mut journal, _) = Journal::open(&data, &sources(&["a", "b"]), 0).unwrap();
     journal.set_segment_bytes_max(segment_bytes);
-    inputs.iter().for_each(|input| journal.append(input).unwrap());
+    for input in inputs {
+        journal.append(input).unwrap();
+    }
     dir
 }
 

@@ -7,11 +7,11 @@ use syncline_store::dead_letters::Filter;
 use syncline_store::{DeadLetter, DeadLetters};
 
 use super::counted;
-use super::show::{moment, state_name};
+use super::show::state_name;
 use crate::cli::RowFormat;
 use crate::commands::rows::{Column, Rows};
 use crate::commands::table::{Table, shorten};
-use crate::terminal::say;
+use crate::terminal::{moment, say};
 
 /// How much of a message the table shows where the terminal does not say how wide it is.
 const MESSAGE_WIDTH: usize = 100;

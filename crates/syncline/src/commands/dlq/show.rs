@@ -2,11 +2,10 @@
 
 use std::io::Write;
 
-use chrono::{DateTime, SecondsFormat};
 use syncline_store::DeadLetter;
 use syncline_store::dead_letters::State;
 
-use crate::terminal::say;
+use crate::terminal::{moment, say};
 
 /// Bytes on a line of a hex dump.
 const DUMP_BYTES: usize = 16;
@@ -54,13 +53,6 @@ pub(super) fn state_name(state: State) -> &'static str {
     }
 }
 
-/// Microseconds since 1970 as people read them.
-pub(super) fn moment(us: i64) -> String {
-    DateTime::from_timestamp_micros(us)
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
 /// Text with its lines, and without anything else that a terminal would act on.
 fn shown(text: &str) -> String {
     let safe = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
@@ -98,10 +90,5 @@ mod tests {
     #[test]
     fn text_cannot_command_the_terminal() {
         assert_eq!(shown("a\tb\n\x1b[31mc\r"), "a\tb\n·[31mc·");
-    }
-
-    #[test]
-    fn moments_are_in_utc() {
-        assert_eq!(moment(1_360_281_600_000_000), "2013-02-08T00:00:00Z");
     }
 }

@@ -1,0 +1,74 @@
+//! A data directory that has the first epochs of another one.
+
+use std::path::Path;
+
+use arrow::datatypes::SchemaRef;
+use syncline_change::{Error, Result};
+use syncline_store::checkpoints;
+use syncline_store::journal::{self, Journal};
+use syncline_store::{DataDir, EpochLog, epochs};
+
+use super::Past;
+
+/// What was copied of a past.
+pub struct Copied {
+    /// Open for writing.
+    pub dir: DataDir,
+    pub epochs: u64,
+    pub rows: u64,
+}
+
+impl Past<'_> {
+    /// Copies journal, epoch log, checkpoints and what views meant, up to the epoch `through`, into
+    /// a new data directory. Every hash stays what it was. How far sinks had got is not copied.
+    ///
+    /// # Errors
+    /// `Conflict` if there is something at `into` already, `Corrupt` if the journal or the epoch log
+    /// is not what was recorded.
+    pub fn copy(&self, into: &Path, through: u64, progress: &dyn Fn(u64)) -> Result<Copied> {
+        if std::fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Error::conflict(format!("{} is not empty", into.display()))
+                .hint("name a folder that is not there yet"));
+        }
+        let dir = DataDir::open(into)?;
+        let sources: Vec<(String, SchemaRef)> = self.schemas()?;
+        let (mut journal, _) = Journal::open(&dir, &sources, 0)?;
+        let (mut log, ..) = EpochLog::open(&dir)?;
+        let mut records = epochs::records(&self.dir)?.into_iter().flatten();
+        let mut rows = 0;
+        for input in journal::replay(&self.dir, 1)?.through(through) {
+            let mut input = input?;
+            let record = records.next().ok_or_else(|| {
+                Error::corrupt(format!("the epoch log has no record of epoch {}", input.epoch))
+            })??;
+            // Of a source that is no longer in the pipeline nobody knows the columns.
+            input.inputs.retain(|part| sources.iter().any(|(name, _)| *name == part.source));
+            let digest = journal.append(&input)?.to_hex();
+            let recorded = record.record.input.as_deref();
+            if recorded.is_some_and(|recorded| recorded != digest.as_str()) {
+                return Err(Error::corrupt(format!(
+                    "the journal has something else of epoch {} than was recorded",
+                    input.epoch
+                ))
+                .hint("`syncline verify` says more"));
+            }
+            log.append(&record.record)?;
+            rows += record.record.sources.values().map(|source| source.rows).sum::<u64>();
+            progress(input.epoch);
+        }
+        log.sync()?;
+        for epoch in checkpoints::list(&self.dir)?.into_iter().filter(|epoch| *epoch <= through) {
+            if let Some(checkpoint) = checkpoints::read(&self.dir, epoch)? {
+                checkpoints::write(&dir, &checkpoint)?;
+            }
+        }
+        crate::runtime::copy_plans(&self.dir, &dir)?;
+        Ok(Copied { dir, epochs: through, rows })
+    }
+
+    /// The columns of every source.
+    fn schemas(&self) -> Result<Vec<(String, SchemaRef)>> {
+        let tables = self.prepared.tables.iter();
+        Ok(tables.map(|table| (table.name.clone(), table.schema.clone())).collect())
+    }
+}
