@@ -161,12 +161,11 @@ fn causes(
         causes.push(Cause::Input { epoch: shorter as u64 + 1, detail });
     }
     let (lock, other) = (&a.prepared.lock, &b.prepared.lock);
-    let mut found = (a.prepared.found_lock.as_ref(), b.prepared.found_lock.as_ref());
     let differences: Vec<String> = lock.diff(other);
     if !differences.is_empty() {
         causes.push(Cause::Code { detail: differences });
     }
-    if let (Some(one), Some(other)) = (found.0.take(), found.1.take())
+    if let (Some(one), Some(other)) = (&a.prepared.found_lock, &b.prepared.found_lock)
         && one.semantics != other.semantics
     {
         let detail = format!(

@@ -4,7 +4,8 @@
 //! [`lock`] keeps what its results depend on beside it. [`prepare`] finds out what can be known
 //! without running: columns, plans. [`cases`] runs the tests of the file. [`runtime`] wires
 //! sources, journal, circuit and sinks together, and [`reread`] fetches what a journal only refers to.
-//! [`past`] computes again what a pipeline was, and [`verify`] holds that against what it recorded.
+//! [`past`] computes again what a pipeline was, and [`verify`] holds that against what it recorded;
+//! [`diff`] compares two runs, and [`bundle`] makes one file of a run.
 //!
 //! It knows neither the command line nor HTTP's side of a server; the binary does.
 
@@ -21,4 +22,7 @@ pub mod reread;
 pub mod runtime;
 
 pub mod past;
+
+pub mod bundle;
+pub mod diff;
 pub mod verify;

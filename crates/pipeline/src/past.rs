@@ -1,5 +1,7 @@
 //! What a pipeline was: its journal read again, and its tables and views made anew from it.
 
+mod copy;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use syncline_change::{Batch, Error, Result, types};
 use syncline_engine::{Circuit, Content, StepOutput, TableInput, ViewDef};
 use syncline_store::journal::{self, EpochInput, Replay};
 use syncline_store::{DataDir, SourceInput, epochs};
+pub use copy::Copied;
 
 use crate::file::LoadError;
 use crate::prepare::Prepared;

@@ -24,22 +24,33 @@ const SECRET_LINE_MIN: usize = 8;
 pub struct Vars {
     given: HashMap<String, String>,
     environment: bool,
+    /// Stands for what is not there.
+    placeholder: Option<&'static str>,
 }
+
+/// What stands for a value that is known elsewhere only.
+const PLACEHOLDER: &str = "unset";
 
 impl Vars {
     /// From the environment of the process.
     pub fn environment() -> Self {
-        Self { given: HashMap::new(), environment: true }
+        Self { environment: true, ..Self::default() }
+    }
+
+    /// From the environment; what is not in it has some value or other, as files have. For pipelines
+    /// that are read elsewhere than where they run, and not run.
+    pub fn placeholders() -> Self {
+        Self { environment: true, placeholder: Some(PLACEHOLDER), ..Self::default() }
     }
 
     /// From `given`; what is not in it from the environment.
     pub fn with(given: HashMap<String, String>) -> Self {
-        Self { given, environment: true }
+        Self { given, environment: true, placeholder: None }
     }
 
     /// From `given` and nowhere else.
     pub fn only(given: HashMap<String, String>) -> Self {
-        Self { given, environment: false }
+        Self { given, environment: false, placeholder: None }
     }
 
     fn get(&self, name: &str) -> Option<String> {
@@ -94,7 +105,11 @@ impl Vars {
 
     fn look_up(&self, reference: &str, inside: &str, base_dir: &Path) -> Result<Looked, Wrong> {
         if let Some(path) = inside.strip_prefix("file:") {
-            return read(&base_dir.join(path.trim()))
+            let text = match (read(&base_dir.join(path.trim())), self.placeholder) {
+                (Err(_), Some(placeholder)) => Ok(placeholder.to_owned()),
+                (text, _) => text,
+            };
+            return text
                 .map(Looked::Up)
                 .map_err(|why| Wrong::unreadable(reference, path.trim(), &why));
         }
@@ -110,7 +125,10 @@ impl Vars {
             // As in a shell, `:-` also stands in for an empty value.
             (Some(value), Some(_)) if !value.is_empty() => Ok(Looked::Up(value)),
             (_, Some(default)) => Ok(Looked::Default(default.to_owned())),
-            (None, None) => Err(Wrong::unset(reference, name)),
+            (None, None) => match self.placeholder {
+                Some(placeholder) => Ok(Looked::Default(placeholder.to_owned())),
+                None => Err(Wrong::unset(reference, name)),
+            },
         }
     }
 }

@@ -58,6 +58,12 @@ pub(crate) enum Command {
     Tap(Tap),
     /// Computes a run again from its journal and says whether everything is as it recorded.
     Verify(Verify),
+    /// Makes another data directory that stands where this one stood at the end of an epoch.
+    Replay(Replay),
+    /// Compares the views of two runs, or of one run under two pipeline files.
+    Diff(Diff),
+    /// Writes a run as one file that anybody can verify.
+    Bundle(Bundle),
     /// Rows that could not be taken: list, show, retry, drop them.
     Dlq {
         #[command(subcommand)]
@@ -153,8 +159,9 @@ pub(crate) struct Query {
 
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    #[command(flatten)]
-    pub(crate) file: File,
+    /// The pipeline file, or a bundle; without it, the syncline.yaml here or in the nearest folder
+    /// above.
+    pub(crate) file: Option<PathBuf>,
     /// Verifies the views as they were at the end of this epoch, in place of the last checkpoint's.
     #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) at: Option<u64>,
@@ -169,6 +176,61 @@ pub(crate) struct Verify {
     pub(crate) workers: Option<u16>,
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// The last epoch that it has.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) to: u64,
+    /// The new data directory; it must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Threads that compute; without it, one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Diff {
+    /// The first: a pipeline file, or a bundle.
+    pub(crate) a: PathBuf,
+    /// The second.
+    pub(crate) b: PathBuf,
+    /// Compares the views at the end of this epoch, in place of the last one.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
+    /// Rows of each difference that are shown.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) limit: usize,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+    /// One run for both pipeline files: the data directory that it is in.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Bundle {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// The file to write; without it, NAME.bundle here.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// The last epoch that goes into it, in place of the last checkpoint's.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
+    /// Leaves out the files that the journal only refers to (`journal: reference`).
+    #[arg(long)]
+    pub(crate) by_reference: bool,
     /// Where journal and state are kept, in place of what the pipeline file says.
     #[arg(long)]
     pub(crate) data_dir: Option<PathBuf>,

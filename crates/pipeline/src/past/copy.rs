@@ -31,18 +31,27 @@ impl Past<'_> {
                 .hint("name a folder that is not there yet"));
         }
         let dir = DataDir::open(into)?;
-        let sources: Vec<(String, SchemaRef)> = self.schemas()?;
+        let tables = self.prepared.tables.iter();
+        let sources: Vec<(String, SchemaRef)> =
+            tables.map(|table| (table.name.clone(), table.schema.clone())).collect();
         let (mut journal, _) = Journal::open(&dir, &sources, 0)?;
         let (mut log, ..) = EpochLog::open(&dir)?;
         let mut records = epochs::records(&self.dir)?.into_iter().flatten();
         let mut rows = 0;
         for input in journal::replay(&self.dir, 1)?.through(through) {
-            let mut input = input?;
+            let input = input?;
             let record = records.next().ok_or_else(|| {
                 Error::corrupt(format!("the epoch log has no record of epoch {}", input.epoch))
             })??;
-            // Of a source that is no longer in the pipeline nobody knows the columns.
-            input.inputs.retain(|part| sources.iter().any(|(name, _)| *name == part.source));
+            if let Some(part) = input.inputs.iter().find(|part| {
+                !sources.iter().any(|(name, _)| *name == part.source)
+            }) {
+                return Err(Error::unsupported(format!(
+                    "the journal has source `{}`, which is no longer in the pipeline file",
+                    part.source
+                ))
+                .hint("put the source back, with the columns that it had"));
+            }
             let digest = journal.append(&input)?.to_hex();
             let recorded = record.record.input.as_deref();
             if recorded.is_some_and(|recorded| recorded != digest.as_str()) {
@@ -64,11 +73,5 @@ impl Past<'_> {
         }
         crate::runtime::copy_plans(&self.dir, &dir)?;
         Ok(Copied { dir, epochs: through, rows })
-    }
-
-    /// The columns of every source.
-    fn schemas(&self) -> Result<Vec<(String, SchemaRef)>> {
-        let tables = self.prepared.tables.iter();
-        Ok(tables.map(|table| (table.name.clone(), table.schema.clone())).collect())
     }
 }

@@ -41,7 +41,7 @@ use tokio::task::JoinHandle;
 use crate::prepare::{Prepared, is_bounded};
 use crate::reread::Reread;
 pub(crate) use compute::record_of;
-pub(crate) use plans::Recorded;
+pub(crate) use plans::{Recorded, copy_plans};
 
 use plans::Plans;
 use state::Shared;

@@ -108,6 +108,13 @@ impl Recorded {
     }
 }
 
+/// Gives another data directory the same account of what views meant.
+pub(crate) fn copy_plans(from: &DataDir, to: &DataDir) -> Result<()> {
+    let plans = Recorded::read(from)?;
+    let plans = Plans { plans: plans.plans, changed: vec![] };
+    plans.write(&path(to))
+}
+
 pub(super) fn path(dir: &DataDir) -> PathBuf {
     dir.path().join("plans.json")
 }

@@ -1,13 +1,16 @@
 //! What each command does.
 
 mod bench;
+mod bundle;
 mod check;
 mod demo;
+mod diff;
 mod dlq;
 mod init;
 mod keys;
 mod query;
 mod remote;
+mod replay;
 mod rows;
 mod run;
 mod table;
@@ -18,7 +21,9 @@ mod verify;
 use std::path::Path;
 use std::process::ExitCode;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use syncline_change::{Error, ErrorKind};
+use syncline_pipeline::bundle::Unpacked;
 use syncline_pipeline::file::{LoadError, Pipeline};
 use syncline_pipeline::prepare::Prepared;
 use syncline_pipeline::vars::Vars;
@@ -68,6 +73,9 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Query(arguments) => query::query(&arguments),
         Command::Tap(arguments) => tap::tap(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Diff(arguments) => diff::diff(&arguments),
+        Command::Bundle(arguments) => bundle::bundle(&arguments),
         Command::Dlq { command } => dlq::dlq(command),
         Command::Keys { command } => keys::keys(command),
         Command::Schema => {
@@ -91,6 +99,45 @@ fn load(path: Option<&Path>) -> Result<Pipeline, Failure> {
 /// The pipeline with its sources' columns and its views' plans.
 fn prepare(path: Option<&Path>) -> Result<Prepared, Failure> {
     Ok(Prepared::new(load(path)?)?)
+}
+
+/// A pipeline and the data directory of a run of it, from its file or from a bundle.
+struct Run {
+    prepared: Prepared,
+    data_dir: std::path::PathBuf,
+    /// Goes when this does.
+    _unpacked: Option<Unpacked>,
+}
+
+impl Run {
+    fn open(path: Option<&Path>, data_dir: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(path) = path.filter(|path| syncline_store::bundle::is_bundle(path)) {
+            let unpacked = Unpacked::open(path)?;
+            let (prepared, data_dir) = (unpacked.prepare()?, unpacked.data_dir());
+            return Ok(Self { prepared, data_dir, _unpacked: Some(unpacked) });
+        }
+        let prepared = prepare(path)?;
+        let data_dir = data_dir.map(Path::to_owned);
+        let data_dir = data_dir.unwrap_or_else(|| prepared.pipeline.data_dir());
+        Ok(Self { prepared, data_dir, _unpacked: None })
+    }
+}
+
+/// A line that counts epochs on a terminal.
+fn epochs_bar(message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(message);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Threads that compute: as asked for, or one for each core.
+fn workers(asked: Option<u16>) -> usize {
+    match asked {
+        Some(workers) => usize::from(workers),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    }
 }
 
 /// Splits `[FILE] WHAT` into its two parts.

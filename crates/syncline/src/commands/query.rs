@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::json;
 use syncline_change::{Error, ErrorKind, Result, json as rows_json, types};
@@ -16,7 +15,7 @@ use syncline_pipeline::prepare::Prepared;
 
 use super::remote::{Presence, silent};
 use super::rows::{Column, Rows};
-use super::{Failure, file_and, load};
+use super::{Failure, epochs_bar, file_and, load};
 use crate::cli::{self, RowFormat};
 use crate::terminal::{note, say};
 
@@ -107,10 +106,7 @@ fn ask_journal(
 fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Replayed, Failure> {
     let past = Past::open(prepared, data_dir)?;
     let mut replayed = before_all(prepared)?;
-    let progress = ProgressBar::new_spinner().with_message("epochs of the journal read");
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}") {
-        progress.set_style(style);
-    }
+    let progress = epochs_bar("epochs of the journal read");
     for input in past.inputs(at)? {
         if at.is_some_and(|at| replayed.epoch >= at) {
             break;

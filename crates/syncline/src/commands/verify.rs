@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use syncline_change::Error;
 use syncline_pipeline::verify::report::{Mismatch, Report, Verdict, ViewCheck};
 use syncline_pipeline::verify::{self, Options};
 
-use super::{FAILED, Failure, PARTLY, prepare};
+use super::{FAILED, Failure, PARTLY, Run, epochs_bar, workers};
 use crate::cli::{self, ReportFormat};
 use crate::terminal::say;
 
@@ -15,20 +14,16 @@ use crate::terminal::say;
 const DIGEST_SHOWN: usize = 16;
 
 pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
-    let prepared = prepare(arguments.file.file.as_deref())?;
-    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| prepared.pipeline.data_dir());
-    let workers = match arguments.workers {
-        Some(workers) => usize::from(workers),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let run = Run::open(arguments.file.as_deref(), arguments.data_dir.as_deref())?;
     let options = Options {
         at: arguments.at,
         replay: arguments.replay,
         sinks: arguments.sinks,
-        workers: Some(workers),
+        workers: Some(workers(arguments.workers)),
     };
-    let bar = progress_bar();
-    let report = verify::verify(&prepared, &data_dir, &options, &|epoch| bar.set_position(epoch))?;
+    let bar = epochs_bar("epochs verified");
+    let progress = |epoch| bar.set_position(epoch);
+    let report = verify::verify(&run.prepared, &run.data_dir, &options, &progress)?;
     bar.finish_and_clear();
     match arguments.format {
         ReportFormat::Json => {
@@ -55,15 +50,7 @@ struct JsonReport<'a> {
     report: &'a Report,
 }
 
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message("epochs verified");
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn print(report: &Report) {
+pub(super) fn print(report: &Report) {
     if report.epoch > 0 {
         say(format_args!("{} at the end of epoch {}", report.pipeline, report.epoch));
     }
