@@ -43,11 +43,23 @@ pub struct Checkpoint {
 /// What a view held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewState {
-    pub rows: u64,
-    /// The state digest, in hex.
-    pub digest: String,
+    /// Rows and the state digest, in hex; of a view whose content is not kept nobody knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The digest of all of its changes so far: see [`chained`].
+    pub changes: String,
     /// What the view's SQL meant.
     pub plan: String,
+}
+
+/// The digest of a view's changes up to an epoch, in which they have the digest `of_epoch` (in hex),
+/// from that of all before it; before the first there are zeros.
+pub fn chained(before: &blake3::Hash, epoch: u64, of_epoch: &str) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("syncline 1 all changes of a view");
+    hasher.update(before.as_bytes()).update(&epoch.to_le_bytes()).update(of_epoch.as_bytes());
+    hasher.finalize()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -161,7 +173,12 @@ mod tests {
         let mut input = MerkleLog::new();
         (0..epoch).for_each(|leaf| input.push(crate::merkle::leaf_hash(&leaf.to_le_bytes())));
         let standing = Standing { position: Some(serde_json::json!({"byte": 7})), finished: false };
-        let view = ViewState { rows: 3, digest: "ab".repeat(32), plan: "2-cd".to_owned() };
+        let view = ViewState {
+            rows: Some(3),
+            digest: Some("ab".repeat(32)),
+            changes: "ef".repeat(32),
+            plan: "2-cd".to_owned(),
+        };
         Checkpoint {
             epoch,
             time_us: epoch as i64 * HOUR_US / 4,

@@ -171,6 +171,9 @@ pub(crate) struct Verify {
     /// Reads the targets of sinks and compares them with their views (file sinks).
     #[arg(long)]
     pub(crate) sinks: bool,
+    /// Checks that the last manifest was signed with this public key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
     /// Threads that compute; without it, one for each core.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use syncline_change::{Error, Result};
 use syncline_store::checkpoints;
 use syncline_store::journal::{self, Journal};
-use syncline_store::{DataDir, EpochLog, epochs};
+use syncline_store::{DataDir, EpochLog, epochs, manifests};
 
 use super::Past;
 
@@ -19,7 +19,7 @@ pub struct Copied {
 }
 
 impl Past<'_> {
-    /// Copies journal, epoch log, checkpoints and what views meant, up to the epoch `through`, into
+    /// Copies journal, epoch log, checkpoints, manifests and what views meant, up to the epoch `through`, into
     /// a new data directory. Every hash stays what it was. How far sinks had got is not copied.
     ///
     /// # Errors
@@ -69,6 +69,13 @@ impl Past<'_> {
         for epoch in checkpoints::list(&self.dir)?.into_iter().filter(|epoch| *epoch <= through) {
             if let Some(checkpoint) = checkpoints::read(&self.dir, epoch)? {
                 checkpoints::write(&dir, &checkpoint)?;
+            }
+        }
+        for run in manifests::list(&self.dir)? {
+            if let Some(manifest) = manifests::read(&self.dir, &run)?
+                && manifest.unverified()?.predicate.parameters.epochs.last <= through
+            {
+                manifests::write(&dir, &manifest)?;
             }
         }
         crate::runtime::copy_plans(&self.dir, &dir)?;

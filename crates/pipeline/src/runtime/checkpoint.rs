@@ -13,12 +13,15 @@ use syncline_change::digest::SetDigest;
 use syncline_change::{Error, Result};
 use syncline_engine::Touched;
 use syncline_store::checkpoints::{self, Checkpoint, ViewState};
+use syncline_store::epochs::ViewRecord;
 use syncline_store::journal::{EpochInput, Standing};
 use syncline_store::merkle::{self, MerkleLog};
 
+use super::manifest::Account;
 use super::plans::Plans;
 use super::state::Shared;
 use crate::clock;
+use crate::prepare::Prepared;
 
 /// How often a checkpoint is taken, if there was anything new.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -29,13 +32,17 @@ pub(super) struct Checkpointer {
     /// All epochs so far.
     input: MerkleLog,
     sources: BTreeMap<String, Standing>,
+    /// Of each view, the digest of all of its changes.
+    changes: BTreeMap<String, blake3::Hash>,
+    /// Of the epochs of this run.
+    account: Account,
     /// The last epoch and its time, and the last epoch that a checkpoint was taken of.
     last: (u64, i64),
     taken: u64,
     taken_at_nanos: u64,
     is_busy: Arc<AtomicBool>,
     to: SyncSender<Job>,
-    thread: JoinHandle<Result<()>>,
+    thread: JoinHandle<Result<Option<Checkpoint>>>,
 }
 
 /// What there is to hash and write.
@@ -45,13 +52,14 @@ struct Job {
     chain: String,
     input: MerkleLog,
     sources: BTreeMap<String, Standing>,
+    changes: BTreeMap<String, blake3::Hash>,
     /// Of each view whose content is there to be read, what has changed since the last job, and how
     /// many rows it has.
     views: Vec<(usize, Touched, u64)>,
 }
 
 impl Checkpointer {
-    pub(super) fn start(shared: Arc<Shared>, plans: &Plans) -> Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, plans: &Plans, prepared: &Prepared) -> Result<Self> {
         let (to, jobs) = sync_channel(1);
         let views = shared.views().iter().map(|view| Digested {
             name: view.name.clone(),
@@ -70,6 +78,8 @@ impl Checkpointer {
             shared,
             input: MerkleLog::new(),
             sources: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            account: Account::new(prepared)?,
             last: (0, 0),
             taken: 0,
             taken_at_nanos: clock::stopwatch_nanos(),
@@ -79,13 +89,26 @@ impl Checkpointer {
         })
     }
 
-    /// An epoch has been computed.
+    /// An epoch has been computed, for the first time or again; `views` are those that changed.
     ///
     /// # Errors
     /// `Bug` if it was not journalled before.
-    pub(super) fn note(&mut self, input: &EpochInput) -> Result<()> {
+    pub(super) fn note(
+        &mut self,
+        input: &EpochInput,
+        views: &BTreeMap<String, ViewRecord>,
+        is_new: bool,
+    ) -> Result<()> {
         let digest = input.digest.ok_or_else(|| Error::bug("an epoch was not journalled"))?;
         self.input.push(merkle::leaf_hash(digest.as_bytes()));
+        if is_new {
+            self.account.note(input, &self.sources);
+        }
+        for (view, record) in views {
+            let none = blake3::Hash::from([0; blake3::OUT_LEN]);
+            let all = self.changes.entry(view.clone()).or_insert(none);
+            *all = checkpoints::chained(all, input.epoch, &record.digest);
+        }
         for part in &input.inputs {
             let standing = self.sources.entry(part.source.clone()).or_default();
             standing.advance(part.position.as_ref(), part.finished);
@@ -104,16 +127,21 @@ impl Checkpointer {
         }
     }
 
-    /// Takes the last checkpoint, and waits until it is written.
+    /// Takes the last checkpoint, waits until it is written, and writes the run's manifest.
     ///
     /// # Errors
-    /// `Storage` if the disk refuses.
+    /// `Storage` if the disk refuses, `Config` if the manifest cannot be signed.
     pub(super) fn finish(mut self, chain: blake3::Hash) -> Result<()> {
         if self.last.0 > self.taken {
             self.take(chain);
         }
         drop(self.to);
-        self.thread.join().unwrap_or_else(|_| Err(Error::bug("taking a checkpoint panicked")))
+        let joined = self.thread.join();
+        let last = joined.unwrap_or_else(|_| Err(Error::bug("taking a checkpoint panicked")))?;
+        match last {
+            Some(last) => self.account.write(self.shared.data_dir(), &last),
+            None => Ok(()),
+        }
     }
 
     fn take(&mut self, chain: blake3::Hash) {
@@ -124,6 +152,7 @@ impl Checkpointer {
             chain: chain.to_hex().to_string(),
             input: self.input.clone(),
             sources: self.sources.clone(),
+            changes: self.changes.clone(),
             views: self.shared.take_touched(),
         };
         // A writer that has failed says so when it is joined.
@@ -149,24 +178,33 @@ struct Digested {
 }
 
 impl Writer {
-    fn run(&mut self, jobs: &Receiver<Job>) -> Result<()> {
+    /// Returns the last checkpoint.
+    fn run(&mut self, jobs: &Receiver<Job>) -> Result<Option<Checkpoint>> {
+        let mut last = None;
         while let Ok(job) = jobs.recv() {
             let started = clock::stopwatch_nanos();
-            self.write(job)?;
+            last = Some(self.write(job)?);
             let seconds = (clock::stopwatch_nanos() - started) as f64 / 1e9;
             self.shared.metrics.checkpoint_duration.observe(seconds);
             self.is_busy.store(false, Ordering::Release);
         }
-        Ok(())
+        Ok(last)
     }
 
-    fn write(&mut self, job: Job) -> Result<()> {
-        let mut views = BTreeMap::new();
+    fn write(&mut self, job: Job) -> Result<Checkpoint> {
+        let none = blake3::Hash::from([0; blake3::OUT_LEN]);
+        let states = self.views.iter().map(|view| {
+            let changes = job.changes.get(&view.name).unwrap_or(&none).to_hex().to_string();
+            let state = ViewState { rows: None, digest: None, changes, plan: view.plan.clone() };
+            (view.name.clone(), state)
+        });
+        let mut views: BTreeMap<String, ViewState> = states.collect();
         for (number, touched, rows) in job.views {
             let view = &mut self.views[number];
             touched.apply(&view.schema, &mut view.digest)?;
-            let state = ViewState { rows, digest: view.digest.hex(), plan: view.plan.clone() };
-            views.insert(view.name.clone(), state);
+            if let Some(state) = views.get_mut(&view.name) {
+                (state.rows, state.digest) = (Some(rows), Some(view.digest.hex()));
+            }
         }
         let sinks = self.shared.sinks();
         let checkpoint = Checkpoint {
@@ -182,6 +220,7 @@ impl Writer {
         self.shared.stubbornly("a checkpoint", || {
             checkpoints::write(dir, &checkpoint)?;
             checkpoints::retain(dir)
-        })
+        })?;
+        Ok(checkpoint)
     }
 }

@@ -47,7 +47,7 @@ impl Compute {
             config.common().on_error == syncline_connect::config::OnError::Skip
         };
         let skips_rejects = prepared.pipeline.spec.sources.values().map(skip).collect();
-        let checkpointer = Checkpointer::start(shared.clone(), &plans)?;
+        let checkpointer = Checkpointer::start(shared.clone(), &plans, prepared)?;
         Ok(Self { circuit, shared, log, recorded, plans, feeds, checkpointer, skips_rejects })
     }
 
@@ -93,8 +93,8 @@ impl Compute {
         let output = self.circuit.step(input.epoch, input.time_us, tables.collect())?;
         let is_new = input.epoch > self.recorded;
         self.keep_rejected(input, &output)?;
-        self.record(input, &output, is_new)?;
-        self.checkpointer.note(input)?;
+        let views = self.record(input, &output, is_new)?;
+        self.checkpointer.note(input, &views, is_new)?;
         self.shared.publish(input, &output, &self.circuit, is_new)?;
         let output = Arc::new(output);
         for feed in &self.feeds {
@@ -125,8 +125,14 @@ impl Compute {
         Ok(())
     }
 
-    /// Writes the epoch's record, or compares it with the one that is there.
-    fn record(&mut self, input: &EpochInput, output: &StepOutput, is_new: bool) -> Result<()> {
+    /// Writes the epoch's record, or compares it with the one that is there. Returns what it says of
+    /// views.
+    fn record(
+        &mut self,
+        input: &EpochInput,
+        output: &StepOutput,
+        is_new: bool,
+    ) -> Result<BTreeMap<String, ViewRecord>> {
         let mut views = BTreeMap::new();
         for (i, changes) in output.views.iter().enumerate() {
             if changes.iter().all(Batch::is_empty) {
@@ -136,7 +142,8 @@ impl Compute {
             views.insert(view.name.clone(), record_of(&view.schema, changes)?);
         }
         if !is_new {
-            return self.compare(input, &views);
+            self.compare(input, &views)?;
+            return Ok(views);
         }
         let sources = input.inputs.iter().map(|part| {
             let rows = part.row_count() as u64;
@@ -152,7 +159,8 @@ impl Compute {
             views,
         };
         let log = &mut self.log;
-        self.shared.stubbornly("the epoch log", || log.append(&record))
+        self.shared.stubbornly("the epoch log", || log.append(&record))?;
+        Ok(record.views)
     }
 
     /// A replay that gives other bits than the run before it is never passed over in silence.

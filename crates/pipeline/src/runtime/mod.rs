@@ -5,13 +5,14 @@
 //! down what is before it instead of filling the memory.
 //!
 //! In the order of the data: `sources` (tasks that read), `sequencer` (cuts epochs and journals
-//! them), `compute` (steps the circuit), `checkpoint` (writes down what it held), `sinks` (tasks that
+//! them), `compute` (steps the circuit), `checkpoint` (writes down what it held, and at the end a `manifest`), `sinks` (tasks that
 //! write), `alerts`; [`state`] is what all
 //! of them show of themselves, in the words of [`status`]; [`stats`] turns that into figures.
 
 pub mod alerts;
 mod checkpoint;
 mod compute;
+mod manifest;
 mod memory;
 pub mod metrics;
 mod plans;

@@ -5,10 +5,12 @@
 //! rows without a circuit. [`report`] says what was compared, what differed, and what nobody looked at.
 //!
 //! In the order of the work: `journal` (input against epoch log), `views` (contents against digests),
-//! `divergence` (where and in which rows, once something differs).
+//! `sinks` (targets against contents), `manifest` (what was signed against all of it), `divergence` (where
+//! and in which rows, once something differs).
 
 mod divergence;
 mod journal;
+mod manifest;
 pub mod report;
 mod sinks;
 mod views;
@@ -21,12 +23,14 @@ use std::sync::Arc;
 
 use syncline_change::{Error, ErrorKind, Result};
 use syncline_engine::ViewDef;
+use syncline_store::PublicKey;
 use syncline_store::checkpoints::{self, Checkpoint};
 
 use crate::file::LoadError;
 use crate::past::{Past, Replayed, Tables};
 use crate::prepare::Prepared;
 use journal::Comparison;
+use manifest::Claims;
 use report::{Mismatch, Report};
 
 /// What is to be verified.
@@ -40,6 +44,8 @@ pub struct Options {
     pub sinks: bool,
     /// Threads that compute; one, if nothing is said.
     pub workers: Option<usize>,
+    /// The last manifest must be signed with it.
+    pub key: Option<PublicKey>,
 }
 
 /// Verifies the run in `data_dir`, which may be going on. `progress` is told of epochs that are done.
@@ -88,7 +94,7 @@ fn verify_with(
     let replays = options.replay
         || options.sinks
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
-    let past = &past;
+    let (past, checkpoint) = (&past, checkpoint.as_ref());
     let run =
         Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
     run.verify(&mut report)?;
@@ -103,7 +109,7 @@ struct Run<'a> {
     past: &'a Past<'a>,
     options: &'a Options,
     /// At `epoch`, if there is one.
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Option<&'a Checkpoint>,
     epoch: u64,
     /// Whether the views are computed by the circuit too.
     replays: bool,
@@ -119,9 +125,15 @@ impl Run<'_> {
             false => None,
         };
         let mut comparison = Comparison::new(self, state.circuit())?;
+        let mut claims = Claims::read(self.past, self.options.key.as_ref(), report)?;
         let last = self.past.recorded();
         let mut at_epoch = None;
         for input in self.past.inputs(Some(last))? {
+            if comparison.epoch() == last {
+                let what = "what the journal has after the last record of the epoch log";
+                report.unchecked.push(what.to_owned());
+                break;
+            }
             let input = match input {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let epoch = comparison.epoch() + 1;
@@ -145,6 +157,7 @@ impl Run<'_> {
                 report.mismatches.push(mismatch);
                 break;
             }
+            claims.iter_mut().for_each(|claims| claims.note(&comparison));
             if let (Some(sinks), Some(output)) = (&mut sinks, &output) {
                 sinks.take(epoch, output, &state)?;
             }
@@ -156,14 +169,14 @@ impl Run<'_> {
                 views::check_replayed(self, &state, report)?;
             }
             (self.progress)(epoch);
-            if epoch == last {
-                break;
-            }
         }
         comparison.finish(report);
         match at_epoch {
             Some(moment) => views::check_batch(self, &tables, moment, report)?,
             None => report.unchecked.push(format!("the views at epoch {}", self.epoch)),
+        }
+        if let Some(claims) = claims {
+            claims.finish(self.prepared, report);
         }
         if let Some(sinks) = sinks {
             sinks.finish(self.past, report)?;
@@ -194,7 +207,7 @@ impl Run<'_> {
 
     /// The checkpoint's own account of the input and the epoch log.
     fn root_mismatch(&self, comparison: &Comparison<'_>) -> Option<Mismatch> {
-        let checkpoint = self.checkpoint.as_ref()?;
+        let checkpoint = self.checkpoint?;
         let said = |what: &str| {
             Mismatch::new(what, Some(self.epoch), "the checkpoint was taken of another one")
         };
@@ -212,6 +225,11 @@ fn checkpoint(
     report: &mut Report,
 ) -> Result<Option<Checkpoint>> {
     let epochs = checkpoints::list(past.dir())?;
+    if let Some(last) = epochs.last().filter(|last| **last > past.recorded()) {
+        let message = format!("it has no records up to epoch {last}, of which there is a checkpoint");
+        let first = past.recorded() + 1;
+        report.mismatches.push(Mismatch::new("the epoch log", Some(first), message));
+    }
     let wanted = options.at.or(epochs.iter().rev().find(|e| **e <= past.recorded()).copied());
     let Some(epoch) = wanted else { return Ok(None) };
     match checkpoints::read(past.dir(), epoch) {

@@ -23,6 +23,7 @@ pub struct Report {
     pub input: Option<InputCheck>,
     pub views: Vec<ViewCheck>,
     pub sinks: Vec<SinkCheck>,
+    pub manifest: Option<ManifestCheck>,
     pub mismatches: Vec<Mismatch>,
     /// A phrase each.
     pub unchecked: Vec<String>,
@@ -64,6 +65,19 @@ pub struct SinkCheck {
     pub lines: u64,
 }
 
+/// A manifest that says what was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct ManifestCheck {
+    /// The run that it is about.
+    pub run: String,
+    /// The last epoch that it is about.
+    pub epoch: u64,
+    /// The key that its signature was checked with.
+    pub key: Option<String>,
+    /// It has a signature, checked or not.
+    pub is_signed: bool,
+}
+
 /// Something is not what was recorded.
 #[derive(Clone, Debug, Serialize)]
 pub struct Mismatch {
@@ -84,6 +98,7 @@ impl Report {
             input: None,
             views: vec![],
             sinks: vec![],
+            manifest: None,
             mismatches: vec![],
             unchecked: vec![],
             notes: vec![],

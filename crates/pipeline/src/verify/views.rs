@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use syncline_change::{Error, Result};
-use syncline_engine::{Circuit, Content, Emit};
+use syncline_engine::{Circuit, Content, Emit, ViewDef};
 use syncline_store::checkpoints::Checkpoint;
 
 use super::Run;
@@ -27,11 +27,14 @@ pub(super) fn plan_mismatches(prepared: &Prepared, past: &Past<'_>) -> Result<Ve
     Ok(mismatches.collect())
 }
 
-/// Whether there are views that no checkpoint has the digest of: then nothing but the changes of all
+/// Whether there are views that no checkpoint has the state digest of: then nothing but the changes of all
 /// epochs says what they held.
 pub(super) fn lack_digests(prepared: &Prepared, checkpoint: Option<&Checkpoint>) -> bool {
     let Some(checkpoint) = checkpoint else { return true };
-    prepared.views.iter().any(|view| !checkpoint.views.contains_key(&view.name))
+    let has = |view: &ViewDef| {
+        checkpoint.views.get(&view.name).is_some_and(|state| state.digest.is_some())
+    };
+    !prepared.views.iter().all(has)
 }
 
 /// The time of an epoch, and how far event time had come.
@@ -76,8 +79,8 @@ pub(super) fn check_replayed(
     }
     for (name, content) in state.contents() {
         let digest = content.digest(name)?.hex();
-        let recorded = run.checkpoint.as_ref().and_then(|c| c.views.get(name));
-        if recorded.is_some_and(|recorded| recorded.digest != digest) {
+        let recorded = recorded_digest(run, name);
+        if recorded.is_some_and(|recorded| recorded != digest) {
             let message = "the checkpoint has another digest than what its changes add up to";
             let what = format!("view {name}");
             report.mismatches.push(Mismatch::new(&what, Some(run.epoch), message));
@@ -93,6 +96,11 @@ pub(super) fn check_replayed(
         });
     }
     Ok(())
+}
+
+fn recorded_digest<'a>(run: &Run<'a>, view: &str) -> Option<&'a str> {
+    let checkpoint = run.checkpoint?;
+    checkpoint.views.get(view)?.digest.as_deref()
 }
 
 /// What the batch engine computes against the checkpoint, or else against what the circuit holds.
@@ -139,8 +147,7 @@ fn check_view(
         return Ok(());
     }
     let digest = content.digest(name)?.hex();
-    let recorded = run.checkpoint.as_ref().and_then(|c| c.views.get(name));
-    let recorded = recorded.map(|view| view.digest.as_str());
+    let recorded = recorded_digest(run, name);
     if let Some(check) = report.views.iter_mut().find(|check| check.view == name) {
         check.by_batch = check.digest == digest;
         if check.by_batch {

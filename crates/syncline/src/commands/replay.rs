@@ -28,7 +28,7 @@ pub(super) fn replay(arguments: &cli::Replay) -> Result<ExitCode, Failure> {
     drop(copied.dir);
     bar.set_message("epochs computed again");
     let workers = Some(workers(arguments.workers));
-    let options = Options { at: Some(to), replay: true, sinks: false, workers };
+    let options = Options { at: Some(to), replay: true, workers, ..Options::default() };
     let progress = |epoch| bar.set_position(epoch);
     let report = verify::verify(&prepared, &arguments.into, &options, &progress)?;
     bar.finish_and_clear();

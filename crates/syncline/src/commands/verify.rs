@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use syncline_change::Error;
 use syncline_pipeline::verify::report::{Mismatch, Report, Verdict, ViewCheck};
 use syncline_pipeline::verify::{self, Options};
+use syncline_store::PublicKey;
 
 use super::{FAILED, Failure, PARTLY, Run, epochs_bar, workers};
 use crate::cli::{self, ReportFormat};
@@ -20,6 +21,7 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
         replay: arguments.replay,
         sinks: arguments.sinks,
         workers: Some(workers(arguments.workers)),
+        key: arguments.key.as_deref().map(PublicKey::read).transpose()?,
     };
     let bar = epochs_bar("epochs verified");
     let progress = |epoch| bar.set_position(epoch);
@@ -70,6 +72,14 @@ pub(super) fn print(report: &Report) {
     }
     for sink in &report.sinks {
         say(format_args!("  sink {}  {} lines as at epoch {}", sink.sink, sink.lines, sink.epoch));
+    }
+    if let Some(manifest) = &report.manifest {
+        let signed = match (&manifest.key, manifest.is_signed) {
+            (Some(key), _) => format!("signed with key {key}"),
+            (None, true) => "signed, the signature not checked (--key)".to_owned(),
+            (None, false) => "not signed".to_owned(),
+        };
+        say(format_args!("  manifest     run {}, {signed}", manifest.run));
     }
     report.mismatches.iter().for_each(print_mismatch);
     if !report.unchecked.is_empty() {

@@ -4,6 +4,7 @@
 mod commands;
 mod dead_letters;
 mod docs;
+mod evidence;
 mod folder;
 mod help;
 mod keys;

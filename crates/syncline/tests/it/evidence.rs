@@ -1,0 +1,187 @@
+//! `verify`, `replay`, `diff` and `bundle` from outside; and that the demo's digests are the same
+//! however it runs.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::folder::{Done, Folder};
+
+/// A pipeline of `init` that has run.
+fn shop() -> Folder {
+    let folder = Folder::with_init();
+    folder.run(&["run", "--once"]).ok();
+    folder
+}
+
+fn json(done: &Done) -> Value {
+    serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}"))
+}
+
+#[test]
+fn a_run_is_verified() {
+    let folder = shop();
+    let done = folder.run(&["verify"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.out.contains("equal by the batch engine"), "{}", done.out);
+    let last = done.out.lines().last().unwrap();
+    assert!(last.starts_with("verified: the journal, the epoch log, "), "{last}");
+    assert!(done.out.contains("not asked for: what is in the targets of sinks"), "{}", done.out);
+
+    let report = json(&folder.run(&["verify", "--replay", "--sinks", "--format", "json"]));
+    assert_eq!(report["verdict"], "verified", "{report:#}");
+    assert_eq!(report["mismatches"], Value::Array(vec![]));
+    assert!(report["views"].as_array().unwrap().iter().all(|view| view["by_replay"] == true));
+    assert_eq!(report["sinks"].as_array().unwrap().len(), 1, "{report:#}");
+
+    // What was not looked at is said, and is another exit code.
+    let done = folder.run(&["verify", "--at", "1"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.out.contains("not checked:\n  views of epochs 2 to"), "{}", done.out);
+    assert!(!done.out.contains("\nverified"), "{}", done.out);
+}
+
+#[test]
+fn what_was_altered_is_a_mismatch() {
+    let folder = shop();
+    let text = folder.read("out/cities.json");
+    folder.write("out/cities.json", &text.replace("Oslo", "Bergen"));
+    let done = folder.run(&["verify", "--sinks"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.out.contains("DIFFERS: sink"), "{}", done.out);
+    assert!(done.out.contains("missing: {\"city\":\"Oslo\""), "{}", done.out);
+    assert!(done.out.ends_with("MISMATCH: 1 difference\n"), "{}", done.out);
+
+    let done = folder.run(&["verify", "--at", "99"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.err.contains("there is no epoch 99 yet"), "{}", done.err);
+}
+
+#[test]
+fn a_bundle_is_verified_elsewhere_by_itself() {
+    let folder = shop();
+    let done = folder.run(&["bundle", "--out", "shop.bundle"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.out.contains("check it anywhere: syncline verify shop.bundle"), "{}", done.out);
+    let elsewhere = Folder::new();
+    std::fs::copy(folder.path("shop.bundle"), elsewhere.path("shop.bundle")).unwrap();
+    drop(folder);
+    for workers in ["1", "3"] {
+        let done = elsewhere.run(&["verify", "shop.bundle", "--replay", "--workers", workers]);
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(done.out.contains("every epoch computed again, equal by"), "{}", done.out);
+    }
+    let mut bytes = std::fs::read(elsewhere.path("shop.bundle")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(elsewhere.path("shop.bundle"), bytes).unwrap();
+    let done = elsewhere.run(&["verify", "shop.bundle"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.err.contains("cannot be read as a bundle"), "{}", done.err);
+}
+
+#[test]
+fn a_data_directory_is_made_as_of_an_epoch() {
+    let folder = shop();
+    let done = folder.run(&["replay", "--to", "2", "--into", "then"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let sql = "SELECT count(*) AS n FROM cities";
+    let then = folder.run(&["query", "--data-dir", "then", "--format", "json", sql]);
+    let at = folder.run(&["query", "--at", "2", "--format", "json", sql]);
+    assert_eq!((then.code, &then.out), (0, &at.out), "{then:?}");
+    let done = folder.run(&["verify", "--data-dir", "then", "--replay"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    // It is not written over, and not made of what is not there.
+    assert_eq!(folder.run(&["replay", "--to", "2", "--into", "then"]).code, 1);
+    assert_eq!(folder.run(&["replay", "--to", "99", "--into", "other"]).code, 2);
+}
+
+#[test]
+fn two_pipelines_over_one_run_are_compared() {
+    let folder = shop();
+    let text = folder.read("syncline.yaml");
+    folder.write("other.yaml", &text.replace("HAVING sum(amount) >= 100", "HAVING sum(amount) >= 80"));
+    std::fs::copy(folder.path("syncline.lock"), folder.path("other.lock")).unwrap();
+    let done = folder.run(&["diff", "syncline.yaml", "other.yaml", "--data-dir", ".syncline"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.out.contains("view cities: the same"), "{}", done.out);
+    assert!(done.out.contains("view best_customers: 0 rows less, 1 rows more"), "{}", done.out);
+    assert!(done.out.contains("  + {\"customer\":\"Bo\",\"spent\":\"82.90\"}"), "{}", done.out);
+    assert!(done.out.contains("view `best_customers` has another plan"), "{}", done.out);
+    assert!(!done.out.contains("input differs"), "{}", done.out);
+    let done = folder.run(&["diff", "syncline.yaml", "syncline.yaml"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.out.contains("input, pipeline and engine are the same"), "{}", done.out);
+}
+
+#[test]
+fn two_runs_are_compared() {
+    let (one, other) = (shop(), Folder::with_init());
+    let orders = other.read("data/orders.csv");
+    let fewer: Vec<&str> = orders.lines().collect();
+    other.write("data/orders.csv", &(fewer[..fewer.len() - 1].join("\n") + "\n"));
+    other.run(&["run", "--once"]).ok();
+    let other = other.path("syncline.yaml");
+    let done = one.run(&["diff", "syncline.yaml", other.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    let diff = json(&done);
+    assert_eq!(diff["causes"][0]["cause"], "input", "{diff:#}");
+    assert_eq!(diff["causes"].as_array().unwrap().len(), 1, "{diff:#}");
+    let cities = diff["views"].as_array().unwrap().iter().find(|v| v["view"] == "cities").unwrap();
+    assert_eq!((&cities["removed"], &cities["added"]), (&1.into(), &1.into()), "{diff:#}");
+}
+
+/// The demo's digests by view.
+fn demo_digests(epoch_rows: u32, workers: u32, restarts: bool) -> BTreeMap<String, String> {
+    let folder = Folder::new();
+    folder.run(&["demo", "--once", "--dir", "demo"]).ok();
+    let text = folder.read("demo/syncline.yaml");
+    // As fast as it goes.
+    let paced = |line: &&str| !line.trim_start().starts_with("replay:");
+    let text = text.lines().filter(paced).collect::<Vec<_>>().join("\n");
+    let rows = format!("run:\n  epoch: {{max_rows: {epoch_rows}}}");
+    assert!(!text.contains("\nrun:"), "{text}");
+    folder.write("demo/syncline.yaml", &format!("{text}\n{rows}\n"));
+    std::fs::remove_dir_all(folder.path("demo/.syncline")).unwrap();
+    std::fs::remove_dir_all(folder.path("demo/out")).unwrap();
+    let workers = workers.to_string();
+    let run = ["run", "demo/syncline.yaml", "--once", "--workers", &workers];
+    if restarts {
+        for at in [40, 90, 150, 220] {
+            let mut command = folder.command(&run);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            // Anywhere: what is under way then differs from run to run.
+            std::thread::sleep(Duration::from_millis(at));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+    folder.run(&run).ok();
+    let done = folder.run(&["verify", "demo/syncline.yaml", "--format", "json", "--sinks"]);
+    let report = json(&done);
+    assert_eq!(report["verdict"], "verified", "{report:#}");
+    let views = report["views"].as_array().unwrap().iter();
+    views.map(|view| (text_of(&view["view"]), text_of(&view["digest"]))).collect()
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Another machine or a later version must give the same: the snapshot does not change.
+#[test]
+fn the_demos_digests_are_the_same_however_it_runs() {
+    let digests = demo_digests(65_536, 2, false);
+    let lines: Vec<String> =
+        digests.iter().map(|(view, digest)| format!("{view} {digest}")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    for (epoch_rows, workers, restarts) in
+        [(65_536, 1, true), (1_000, 2, true), (1_000, 8, false), (137, 1, false), (137, 8, true)]
+    {
+        let again = demo_digests(epoch_rows, workers, restarts);
+        assert_eq!(again, digests, "{epoch_rows} rows an epoch, {workers} workers, {restarts}");
+    }
+}
