@@ -131,7 +131,7 @@ impl Run<'_> {
         for input in self.past.inputs(Some(last))? {
             if comparison.epoch() == last {
                 let what = "what the journal has after the last record of the epoch log";
-                report.unchecked.push(what.to_owned());
+                report.notes.push(what.to_owned());
                 break;
             }
             let input = match input {
@@ -185,7 +185,7 @@ impl Run<'_> {
         }
         if self.epoch < last {
             let (from, to) = (self.epoch + 1, last);
-            report.unchecked.push(format!("views of epochs {from} to {to}, which are after it"));
+            report.notes.push(format!("the views of epochs {from} to {to}, which came later"));
         }
         Ok(())
     }

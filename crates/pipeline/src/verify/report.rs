@@ -27,7 +27,7 @@ pub struct Report {
     pub mismatches: Vec<Mismatch>,
     /// A phrase each.
     pub unchecked: Vec<String>,
-    /// What was not asked for.
+    /// What was not asked for, a phrase each.
     pub notes: Vec<String>,
 }
 

@@ -176,14 +176,14 @@ fn what_ran_is_verified() {
 }
 
 #[test]
-fn an_earlier_epoch_is_verified_and_the_rest_is_said_to_be_unchecked() {
+fn an_earlier_epoch_is_verified_and_the_rest_is_said_to_be_left_out() {
     let shop = Shop::new();
     let report = shop.verify(&Options { at: Some(3), ..batch() });
-    assert_eq!(report.verdict(), Verdict::Partly);
+    assert_eq!(report.verdict(), Verdict::Verified);
     assert_eq!(report.epoch, 3);
     assert!(report.views.iter().all(|view| view.by_batch && view.by_replay), "{report:#?}");
     let last = shop.epochs();
-    assert_eq!(report.unchecked, [format!("views of epochs 4 to {last}, which are after it")]);
+    assert_eq!(report.notes[1], format!("the views of epochs 4 to {last}, which came later"));
     let beyond = Options { at: Some(last + 1), ..batch() };
     assert!(super::verify(&shop.prepared(), &shop.data(), &beyond, &|_| ()).is_err());
 }

@@ -36,10 +36,15 @@ fn a_run_is_verified() {
     assert!(report["views"].as_array().unwrap().iter().all(|view| view["by_replay"] == true));
     assert_eq!(report["sinks"].as_array().unwrap().len(), 1, "{report:#}");
 
-    // What was not looked at is said, and is another exit code.
     let done = folder.run(&["verify", "--at", "1"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.out.contains("not asked for: the views of epochs 2 to"), "{}", done.out);
+
+    // What cannot be looked at is said, and is another exit code.
+    std::fs::remove_file(folder.path(".syncline/sinks/cities_file.json")).unwrap();
+    let done = folder.run(&["verify", "--sinks"]);
     assert_eq!(done.code, 3, "{done:?}");
-    assert!(done.out.contains("not checked:\n  views of epochs 2 to"), "{}", done.out);
+    assert!(done.out.contains("not checked:\n  sink cities_file: it has written nothing"));
     assert!(!done.out.contains("\nverified"), "{}", done.out);
 }
 
