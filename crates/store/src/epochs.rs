@@ -7,12 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use syncline_change::source::Position;
 use syncline_change::{Error, Result};
 
 use crate::DataDir;
+use crate::disk::Disk;
 use crate::frame::{Cut, Frame, FrameReader, FrameWriter, Kind, Next, corrupt, scan};
 
 /// What the first record has in place of the hash of the record before it.
@@ -60,6 +62,7 @@ pub struct ChainedRecord {
 /// `epochs.log`, open for appending.
 #[derive(Debug)]
 pub struct EpochLog {
+    disk: Arc<dyn Disk>,
     log: FrameWriter,
     last: Option<EpochRecord>,
     /// The hash of the last record.
@@ -75,11 +78,11 @@ impl EpochLog {
     /// `Corrupt` if the log is damaged where a crash cannot have done it.
     pub fn open(dir: &DataDir) -> Result<(Self, Option<EpochRecord>, Option<Cut>)> {
         dir.require_lock()?;
-        let path = dir.epochs();
+        let (path, disk) = (dir.epochs(), dir.disk().clone());
         if !path.exists() {
             let none = None::<fn(&mut Vec<u8>) -> Result<()>>;
-            let log = FrameWriter::create(&path, Kind::Epochs, none)?;
-            return Ok((Self { log, last: None, hash: NO_RECORD.into() }, None, None));
+            let log = FrameWriter::create(&*disk, &path, Kind::Epochs, none)?;
+            return Ok((Self { disk, log, last: None, hash: NO_RECORD.into() }, None, None));
         }
         let mut last_frame = None;
         let (end, cut) = scan(&path, Kind::Epochs, |frame| {
@@ -89,8 +92,8 @@ impl EpochLog {
         if let Some(cut) = &cut {
             tracing::warn!(%cut, "an unfinished write was taken back");
         }
-        let mut log =
-            Self { log: FrameWriter::open(&path, end)?, last: None, hash: NO_RECORD.into() };
+        let writer = FrameWriter::open(&*disk, &path, end)?;
+        let mut log = Self { disk, log: writer, last: None, hash: NO_RECORD.into() };
         if let Some(frame) = last_frame {
             log.hash = blake3::hash(&frame.payload);
             log.last = Some(read(&path, &frame)?.record);
@@ -151,7 +154,7 @@ impl EpochLog {
             end = records.reader.offset();
         }
         let path = self.log.path().to_owned();
-        self.log = FrameWriter::open(&path, end)?;
+        self.log = FrameWriter::open(&*self.disk, &path, end)?;
         self.last = last;
         self.hash = records.hash;
         Ok(())

@@ -14,6 +14,7 @@ use super::codec::{self, Head, RowDecoder, SegmentHead};
 use super::reader::Replay;
 use super::segment::{self, Folder};
 use super::{Recovery, Standing};
+use crate::disk::Disk;
 use crate::frame::{Cut, FrameWriter, Next, corrupt};
 use crate::fs;
 
@@ -111,11 +112,11 @@ impl Tail {
 
 /// Reads the ends of all folders of `journal` and mends what a crash left. Nothing is changed if
 /// anything is `Corrupt`.
-pub(super) fn recover(journal: &Path, durable_epoch: u64) -> Result<Found> {
+pub(super) fn recover(disk: &dyn Disk, journal: &Path, durable_epoch: u64) -> Result<Found> {
     let mut sources = BTreeMap::new();
     let mut ticks = None;
     for folder in segment::folders(journal)? {
-        fs::remove_unfinished(&folder.path)?;
+        fs::remove_unfinished(disk, &folder.path)?;
         let Some(tail) = read_tail(&folder)? else { continue };
         match folder.source {
             Some(source) => {
@@ -135,7 +136,7 @@ pub(super) fn recover(journal: &Path, durable_epoch: u64) -> Result<Found> {
             tracing::warn!(%cut, "an unfinished write was taken back");
             tail.folder_bytes = tail.folder_bytes.saturating_sub(cut.bytes);
             // Cuts also where no writer follows, because the source left the pipeline.
-            FrameWriter::open(&tail.path, tail.state.end)?;
+            FrameWriter::open(disk, &tail.path, tail.state.end)?;
             recovery.cuts.push(cut);
         }
     }
