@@ -67,6 +67,8 @@ pub struct EpochLog {
     last: Option<EpochRecord>,
     /// The hash of the last record.
     hash: blake3::Hash,
+    /// Both, of the last record that is durable.
+    durable: (Option<EpochRecord>, blake3::Hash),
 }
 
 impl EpochLog {
@@ -82,7 +84,7 @@ impl EpochLog {
         if !path.exists() {
             let none = None::<fn(&mut Vec<u8>) -> Result<()>>;
             let log = FrameWriter::create(&*disk, &path, Kind::Epochs, none)?;
-            return Ok((Self { disk, log, last: None, hash: NO_RECORD.into() }, None, None));
+            return Ok((Self::new(disk, log, None, NO_RECORD.into()), None, None));
         }
         let mut last_frame = None;
         let (end, cut) = scan(&path, Kind::Epochs, |frame| {
@@ -93,13 +95,21 @@ impl EpochLog {
             tracing::warn!(%cut, "an unfinished write was taken back");
         }
         let writer = FrameWriter::open(&*disk, &path, end)?;
-        let mut log = Self { disk, log: writer, last: None, hash: NO_RECORD.into() };
-        if let Some(frame) = last_frame {
-            log.hash = blake3::hash(&frame.payload);
-            log.last = Some(read(&path, &frame)?.record);
-        }
-        let last = log.last.clone();
-        Ok((log, last, cut))
+        let (last, hash) = match last_frame {
+            Some(frame) => (Some(read(&path, &frame)?.record), blake3::hash(&frame.payload)),
+            None => (None, NO_RECORD.into()),
+        };
+        Ok((Self::new(disk, writer, last.clone(), hash), last, cut))
+    }
+
+    fn new(
+        disk: Arc<dyn Disk>,
+        log: FrameWriter,
+        last: Option<EpochRecord>,
+        hash: blake3::Hash,
+    ) -> Self {
+        let durable = (last.clone(), hash);
+        Self { disk, log, last, hash, durable }
     }
 
     /// Appends a record, which outlives this process; it is durable after [`EpochLog::sync`].
@@ -128,8 +138,20 @@ impl EpochLog {
     }
 
     /// Makes all records durable.
+    ///
+    /// # Errors
+    /// `Storage` if the disk refuses: records that it leaves in doubt are taken out of the log, and
+    /// are computed again when it is next opened.
     pub fn sync(&mut self) -> Result<()> {
-        self.log.sync()
+        match self.log.sync() {
+            Ok(()) => self.durable = (self.last.clone(), self.hash),
+            Err(error) => {
+                self.log.roll_back_unsynced();
+                (self.last, self.hash) = self.durable.clone();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// The epoch of the last record; 0: there is none.
@@ -154,9 +176,8 @@ impl EpochLog {
             end = records.reader.offset();
         }
         let path = self.log.path().to_owned();
-        self.log = FrameWriter::open(&*self.disk, &path, end)?;
-        self.last = last;
-        self.hash = records.hash;
+        let log = FrameWriter::open(&*self.disk, &path, end)?;
+        *self = Self::new(self.disk.clone(), log, last, records.hash);
         Ok(())
     }
 

@@ -228,6 +228,7 @@ impl FrameWriter {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<()> {
+        self.tidy()?;
         if self.synced < self.end {
             self.sync_file()?;
             self.synced = self.end;
@@ -252,6 +253,11 @@ impl FrameWriter {
             // The next write tries again, and fails if that does.
             tracing::warn!(%error, "a failed write could not be taken back yet");
         }
+    }
+
+    /// Takes back what is not durable.
+    pub(crate) fn roll_back_unsynced(&mut self) {
+        self.roll_back(self.synced);
     }
 
     /// Makes writes fail, as if the disk refused, until called again.

@@ -59,11 +59,26 @@ impl Compute {
         epochs: &Receiver<Sequenced>,
     ) -> Result<()> {
         let done = self.run_all(replay, epochs);
-        self.log.sync()?;
+        self.sync()?;
         done
     }
 
     fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
+        self.replay(replay)?;
+        while let Ok(Sequenced { input, read_at_nanos }) = epochs.recv() {
+            self.epoch(&input, Some(read_at_nanos))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the records of all epochs durable.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        let log = &mut self.log;
+        self.shared.stubbornly("the epoch log", || log.sync())
+    }
+
+    /// Makes the state anew from the journal.
+    pub(super) fn replay(&mut self, replay: Reread<Replay>) -> Result<()> {
         let mut last_time = 0;
         for input in replay {
             let input = input?;
@@ -72,16 +87,19 @@ impl Compute {
                 self.shared.count_replayed(part);
             }
             self.epoch(&input, None)?;
+            if input.epoch > self.recorded {
+                // The letters may be those of epochs that had to be computed again.
+                for id in input.inputs.iter().flat_map(|part| &part.retried) {
+                    self.shared.finish_retry(id)?;
+                }
+            }
         }
         self.shared.set_last_time_us(last_time.max(self.shared.last_time_us()));
         self.shared.set_ready();
-        while let Ok(Sequenced { input, read_at_nanos }) = epochs.recv() {
-            self.epoch(&input, Some(read_at_nanos))?;
-        }
         Ok(())
     }
 
-    fn epoch(&mut self, input: &EpochInput, read_at_nanos: Option<u64>) -> Result<()> {
+    pub(super) fn epoch(&mut self, input: &EpochInput, read_at_nanos: Option<u64>) -> Result<()> {
         let started = clock::stopwatch_nanos();
         let tables = input.inputs.iter().filter_map(|part| {
             let table = self.shared.source_names().iter().position(|n| *n == part.source)?;

@@ -195,9 +195,11 @@ impl FaultyDisk {
     }
 
     /// Another process comes after the one that has ended; the machine went on. Nothing is planned
-    /// for it yet.
+    /// for it yet. What a failed sync left in doubt is written out after all, as time goes by.
     pub fn restart(&self) {
         let mut state = self.state();
+        let pending = state.nodes.iter_mut().flat_map(|node| &mut node.pending);
+        pending.for_each(|pending| pending.is_doubtful = false);
         state.is_dead = false;
         state.process += 1;
         state.planned = None;
