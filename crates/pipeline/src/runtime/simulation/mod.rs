@@ -233,6 +233,8 @@ fn simulate(plan: &'static Plan, seed: u64) {
     let chunks = 3 + chance.below(8);
     let world = World::new(plan, Order::Random(chance.clone()), chunks, &chance);
     world.run();
+    // What a run left that ended well is durable.
+    world.lose_power(&chance);
     verify::verify(&world);
 }
 
@@ -259,7 +261,11 @@ fn disturbed(plan: &'static Plan, fault: Fault, at: usize, power: bool) -> World
     loop {
         let ran = Process::start(&world).and_then(|mut process| process.run());
         match ran {
-            Ok(true) => return world,
+            Ok(true) => {
+                // What a run left that ended well is durable.
+                world.lose_power(&Chance::new(at as u64));
+                return world;
+            }
             _ if world.disk.is_dead() && power => world.lose_power(&Chance::new(at as u64)),
             _ if world.disk.is_dead() => world.disk.restart(),
             Err(error) if error.kind() == ErrorKind::Storage && world.disk.hits() > 0 => {
