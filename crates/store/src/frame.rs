@@ -277,7 +277,6 @@ impl FrameWriter {
     fn tidy(&mut self) -> Result<()> {
         if self.is_untidy {
             self.truncate_file()?;
-            self.synced = self.end;
             self.is_untidy = false;
         }
         Ok(())
@@ -285,7 +284,9 @@ impl FrameWriter {
 
     fn truncate_file(&mut self) -> Result<()> {
         self.file.set_len(self.end).map_err(|e| Error::io("truncate", &self.path, e))?;
-        self.sync_file()
+        // What is durable must end there for good. Where more is not durable yet, a sync that fails
+        // would leave that in doubt, too.
+        if self.synced == self.end { self.sync_file() } else { Ok(()) }
     }
 
     fn sync_file(&mut self) -> Result<()> {

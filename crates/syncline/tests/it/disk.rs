@@ -2,7 +2,7 @@
 //! on when the disk is mended.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -131,8 +131,8 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// Makes `command` one that permissions hold for. `false`, and a notice, where that cannot be done.
 fn without_privileges(folder: &Folder, command: &mut Command) -> bool {
-    let owner = fs::metadata(folder.path(".")).unwrap().uid();
-    if owner != 0 {
+    let user = Command::new("id").arg("-u").output().unwrap().stdout;
+    if user != b"0\n" {
         return true;
     }
     for path in [folder.path("."), folder.path("syncline.yaml")] {

@@ -24,7 +24,9 @@ sources:
 views:
   large: SELECT id, item, amount FROM orders WHERE amount > 20
   totals: SELECT item, count(*) AS orders, sum(amount) AS amount FROM orders GROUP BY item
-  joined: {sql: SELECT o.id, s.n FROM orders o JOIN stock s ON o.id = s.id, keep: true}
+  joined:
+    sql: SELECT o.id, s.n FROM orders o JOIN stock s ON o.id = s.id
+    keep: true
 sinks:
   large_out: {from: large, type: file, path: out/large.json, format: json, mode: changes}
   totals_out: {from: totals, type: file, path: out/totals.csv, format: csv, mode: snapshot}
