@@ -15,15 +15,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 
-use syncline_change::ErrorKind;
+use arrow::buffer::Buffer;
 use syncline_change::sink::Delivery;
 use syncline_change::source::Chunk;
+use syncline_change::spill::{Spill, SpillWriter};
+use syncline_change::{Error, ErrorKind, Result};
 use syncline_connect::config::{Mode, SinkConfig};
 use syncline_engine::BatchEngine;
 use syncline_store::disk::{Fault, FaultyDisk};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::spill::PatientSpill;
 use crate::file::Pipeline;
 use crate::prepare::Prepared;
 use crate::vars::Vars;
@@ -276,6 +279,53 @@ fn disturbed(plan: &'static Plan, fault: Fault, at: usize, power: bool) -> World
             Err(error) => panic!("{}", error.report()),
         }
     }
+}
+
+#[test]
+fn state_on_disk_waits_for_room() {
+    /// Refuses twice whatever is asked of it.
+    #[derive(Debug, Default)]
+    struct Refusing(Arc<AtomicUsize>);
+
+    impl Refusing {
+        fn ask(&self) -> Result<()> {
+            if self.0.fetch_add(1, Relaxed) % 3 == 2 {
+                return Ok(());
+            }
+            Err(Error::io("write", "/data/state", std::io::ErrorKind::StorageFull.into()))
+        }
+    }
+
+    impl Spill for Refusing {
+        fn begin(&self, _: &[usize]) -> Result<Box<dyn SpillWriter>> {
+            self.ask().map(|()| Box::new(Self(self.0.clone())) as Box<dyn SpillWriter>)
+        }
+    }
+
+    impl SpillWriter for Refusing {
+        fn append(&mut self, _: usize, _: &[u8]) -> Result<()> {
+            self.ask()
+        }
+
+        fn finish(self: Box<Self>) -> Result<Vec<Buffer>> {
+            Ok(vec![])
+        }
+    }
+
+    let world = World::new(plan(), Order::Fixed, 1, &Chance::new(1));
+    let process = Process::start(&world).unwrap();
+    let spill = PatientSpill::new(Refusing::default(), process.shared.clone());
+    let mut piece = spill.begin(&[1]).unwrap();
+    piece.append(0, b"1").unwrap();
+    piece.finish().unwrap();
+    assert_eq!(world.clock.pauses.load(Relaxed), 4);
+    let troubles = world.clock.troubles.lock().unwrap();
+    assert!(
+        troubles.iter().all(|said| said.contains("/data/state: no storage space")),
+        "{troubles:?}"
+    );
+    assert_eq!(troubles.len(), 4);
+    assert_eq!(process.shared.troubles(), Vec::<String>::new());
 }
 
 #[test]

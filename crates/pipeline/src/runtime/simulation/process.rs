@@ -27,6 +27,8 @@ use crate::reread::Reread;
 /// Epochs that may wait for the circuit.
 const SEQUENCED_MAX: usize = 2;
 const SOURCES: usize = 2;
+/// Segments of the journal have room for a few epochs.
+const SEGMENT_BYTES_MAX: u64 = 3_000;
 const FIRST_LETTER: &str = "s1";
 
 /// What can happen next.
@@ -70,7 +72,8 @@ impl<'a> Process<'a> {
         let circuit = world.prepared.circuit(None).unwrap();
         let connect = |name: &str, config: &SinkConfig| world.sink(name, config);
         let clock = world.clock.clone();
-        let opened = Opened::new(&dir, world.prepared, circuit, 1, clock, &connect)?;
+        let mut opened = Opened::new(&dir, world.prepared, circuit, 1, clock, &connect)?;
+        opened.journal.set_segment_bytes_max(SEGMENT_BYTES_MAX);
         *world.clock.shared.lock().unwrap() = Arc::downgrade(&opened.shared);
         let shared = opened.shared.clone();
         let (stop, stopped) = watch::channel(false);
@@ -152,24 +155,13 @@ impl<'a> Process<'a> {
     }
 
     fn possible(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
         // One place is left for a retry.
         let has_room = self.to_sequencer.capacity() > 2;
-        for (source, next) in self.next.iter().enumerate() {
-            if has_room && *next < self.world.input[source].len() {
-                steps.push(Step::Read(source));
-            }
-        }
+        let mut steps = if has_room { self.reads() } else { Vec::new() };
         let waiting = self.arrivals.len() + usize::from(self.sequencer.has_left());
-        if self.is_fixed() {
-            // Of each source a chunk goes into an epoch.
-            steps.sort_by_key(|step| self.read_by(*step));
-            steps.truncate(if waiting < SOURCES { 1 } else { 0 });
-        }
-        if self.sequenced.len() < SEQUENCED_MAX
-            && waiting > 0
-            && !(self.is_fixed() && !steps.is_empty())
-        {
+        // In a fixed order a chunk of each source goes into an epoch.
+        let is_short = self.is_fixed() && waiting < SOURCES && !steps.is_empty();
+        if waiting > 0 && !is_short && self.sequenced.len() < SEQUENCED_MAX {
             steps.push(Step::Cut);
         }
         if !self.sequenced.is_empty() {
@@ -193,9 +185,15 @@ impl<'a> Process<'a> {
         matches!(self.world.order, Order::Fixed)
     }
 
-    /// How many chunks of the same source were read before.
-    fn read_by(&self, step: Step) -> usize {
-        if let Step::Read(source) = step { self.next[source] } else { usize::MAX }
+    /// The sources that have more to give; in a fixed order the one that is behind.
+    fn reads(&self) -> Vec<Step> {
+        let has_more = |source: &usize| self.next[*source] < self.world.input[*source].len();
+        let mut sources: Vec<usize> = (0..SOURCES).filter(has_more).collect();
+        if self.is_fixed() {
+            sources.sort_by_key(|source| self.next[*source]);
+            sources.truncate(1);
+        }
+        sources.into_iter().map(Step::Read).collect()
     }
 
     /// In a fixed order one letter is retried, so that all runs come to the same.
