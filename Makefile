@@ -31,8 +31,9 @@ bench: ## Measures speed (release build); docs/performance.md says what of.
 
 soak: ## The random tests with many more cases, and other ones every time.
 	@from=$${SYNCLINE_SEEDS_FROM:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
-	echo "random queries from seed $$from (SYNCLINE_SEEDS_FROM)"; \
-	SYNCLINE_SEEDS_FROM=$$from SYNCLINE_CASES=2000 SYNCLINE_KILLS=1000 cargo test --workspace
+	echo "random queries and schedules from seed $$from (SYNCLINE_SEEDS_FROM)"; \
+	SYNCLINE_SEEDS_FROM=$$from SYNCLINE_CASES=2000 SYNCLINE_KILLS=1000 \
+	SYNCLINE_SIMULATIONS=50000 cargo test --workspace
 
 web: setup-web web/dist/index.html ## Builds the page.
 

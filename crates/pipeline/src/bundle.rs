@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use syncline_change::{Error, Result};
 use syncline_store::bundle::{self, Contents};
+use syncline_store::disk::RealDisk;
 use syncline_store::{checkpoints, journal};
 
 use crate::file::{LoadError, Pipeline};
@@ -132,7 +133,7 @@ impl Parts {
         let mut name = out.as_os_str().to_owned();
         name.push(format!(".parts-{}", std::process::id()));
         let folder = PathBuf::from(name);
-        syncline_store::fs::create_dir(&folder)?;
+        syncline_store::fs::create_dir(&RealDisk, &folder)?;
         Ok(Self { folder })
     }
 
@@ -153,7 +154,7 @@ impl Parts {
         };
         let to = self.folder.join(inside);
         if let Some(folder) = to.parent() {
-            syncline_store::fs::create_dir(folder)?;
+            syncline_store::fs::create_dir(&RealDisk, folder)?;
         }
         std::fs::copy(&from, &to).map_err(|error| Error::io("copy", &from, error))?;
         Ok(())

@@ -3,7 +3,30 @@
 #![allow(clippy::disallowed_methods, reason = "this is the door to the clock")]
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The time that a pipeline goes by.
+pub trait Clock: Send + Sync {
+    /// Microseconds since 1970 (UTC), which may go back at any time.
+    fn wall_us(&self) -> i64;
+
+    /// How long a stage really waits that wants to try again after `delay`; `None`: it is not to try
+    /// any more.
+    fn pause(&self, delay: Duration) -> Option<Duration>;
+}
+
+/// The machine's own.
+pub struct MachineClock;
+
+impl Clock for MachineClock {
+    fn wall_us(&self) -> i64 {
+        wall_us()
+    }
+
+    fn pause(&self, delay: Duration) -> Option<Duration> {
+        Some(delay)
+    }
+}
 
 /// Microseconds since 1970 (UTC) by the machine's clock, which may be set back at any time.
 pub fn wall_us() -> i64 {

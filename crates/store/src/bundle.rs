@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use syncline_change::{Error, Result};
 
+use crate::disk::RealDisk;
 use crate::fs;
 
 /// The version of bundles that this build writes; it reads those up to it.
@@ -129,7 +130,7 @@ pub fn unpack(path: &Path, into: &Path) -> Result<Contents> {
     let first = entries.next().ok_or_else(|| damaged("it is empty".to_owned()))?;
     let contents = read_contents(first.map_err(unreadable)?, &damaged)?;
     let mut missing: BTreeMap<&String, &Entry> = contents.files.iter().collect();
-    fs::create_dir(into)?;
+    fs::create_dir(&RealDisk, into)?;
     for entry in entries {
         let mut entry = entry.map_err(unreadable)?;
         let name = entry.path().map_err(unreadable)?.to_string_lossy().into_owned();
@@ -146,7 +147,7 @@ pub fn unpack(path: &Path, into: &Path) -> Result<Contents> {
             damaged(format!("`{}` would be outside of its folder", name.escape_debug()))
         })?);
         if let Some(folder) = to.parent() {
-            fs::create_dir(folder)?;
+            fs::create_dir(&RealDisk, folder)?;
         }
         let mut file = File::create(&to).map_err(|error| Error::io("create", &to, error))?;
         file.write_all(&bytes).map_err(|error| Error::io("write", &to, error))?;

@@ -73,11 +73,11 @@ struct Stored {
 /// Writes a checkpoint; durable on return.
 pub fn write(dir: &DataDir, checkpoint: &Checkpoint) -> Result<()> {
     dir.require_lock()?;
-    fs::create_dir(&dir.checkpoints())?;
+    fs::create_dir(dir.disk().as_ref(), &dir.checkpoints())?;
     let checksum = progress::checksum(checkpoint)?;
     let stored = Stored { format: FORMAT, checkpoint: checkpoint.clone(), checksum };
     let text = serde_json::to_vec(&stored).map_err(progress::no_json)?;
-    fs::write_atomic(&path(dir, checkpoint.epoch), &text)
+    fs::write_atomic(dir.disk().as_ref(), &path(dir, checkpoint.epoch), &text)
 }
 
 /// The checkpoint at the end of `epoch`; `None`: there is none.
@@ -140,7 +140,7 @@ pub fn retain(dir: &DataDir) -> Result<()> {
     let kept = kept(&times);
     for (epoch, _) in times {
         if !kept.contains(&epoch) {
-            fs::remove(&path(dir, epoch))?;
+            fs::remove(dir.disk().as_ref(), &path(dir, epoch))?;
         }
     }
     Ok(())

@@ -3,12 +3,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use syncline_change::{Error, Result};
 
+use crate::disk::{Disk, RealDisk};
 use crate::fs;
 
 /// The version of the layout and of every file in it that this build reads and writes.
@@ -26,6 +27,7 @@ const HOLDER_BYTES_MAX: u64 = 4096;
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
     lock: Option<Lock>,
 }
 
@@ -59,20 +61,16 @@ impl DataDir {
     /// `Conflict` if another process has it (says which), `Unsupported` if a newer Syncline wrote
     /// it, `Storage` if the disk refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_on(Arc::new(RealDisk), path)
+    }
+
+    /// The same with all changes made through `disk`.
+    pub fn open_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        fs::create_dir(&path)?;
+        fs::create_dir(&*disk, &path)?;
         let lock = Lock::take(&path)?;
-        match read_format(&path)? {
-            Some(found) => check_format(&path, found)?,
-            None => {
-                let text = serde_json::json!({ "format": FORMAT }).to_string();
-                fs::write_atomic(&format_path(&path), text.as_bytes())?;
-            }
-        }
-        let dir = Self { path, lock: Some(lock) };
-        for folder in [dir.journal(), dir.dead_letters(), dir.retries(), dir.sinks()] {
-            fs::create_dir(&folder)?;
-        }
+        let dir = Self { path, disk, lock: Some(lock) };
+        dir.lay_out()?;
         for folder in [
             dir.path(),
             &dir.dead_letters(),
@@ -80,9 +78,30 @@ impl DataDir {
             &dir.checkpoints(),
             &dir.manifests(),
         ] {
-            fs::remove_unfinished(folder)?;
+            fs::remove_unfinished(&*dir.disk, folder)?;
         }
         Ok(dir)
+    }
+
+    /// Creates what every data directory has. `FORMAT` comes last: while it is not there, a process
+    /// that was killed may have created the rest without a sync.
+    fn lay_out(&self) -> Result<()> {
+        let disk = &*self.disk;
+        let found = read_format(&self.path)?;
+        if let Some(found) = found {
+            check_format(&self.path, found)?;
+        }
+        for folder in [self.journal(), self.dead_letters(), self.retries(), self.sinks()] {
+            fs::create_dir(disk, &folder)?;
+        }
+        if found.is_none() {
+            fs::sync_parent(disk, &self.path)?;
+            fs::sync_parent(disk, &self.retries())?;
+            fs::sync_parent(disk, &self.sinks())?;
+            let text = serde_json::json!({ "format": FORMAT }).to_string();
+            fs::write_atomic(disk, &format_path(&self.path), text.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// The directory for reading, whether or not a process is writing to it.
@@ -97,7 +116,7 @@ impl DataDir {
                 .hint("run the pipeline first, or name its directory with --data-dir")
         })?;
         check_format(&path, found)?;
-        Ok(Self { path, lock: None })
+        Ok(Self { path, disk: Arc::new(RealDisk), lock: None })
     }
 
     /// Who holds the directory, if anybody does; it need not exist.
@@ -126,6 +145,11 @@ impl DataDir {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What everything in it is changed through.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     pub(crate) fn journal(&self) -> PathBuf {

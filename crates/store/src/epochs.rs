@@ -7,12 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use syncline_change::source::Position;
 use syncline_change::{Error, Result};
 
 use crate::DataDir;
+use crate::disk::Disk;
 use crate::frame::{Cut, Frame, FrameReader, FrameWriter, Kind, Next, corrupt, scan};
 
 /// What the first record has in place of the hash of the record before it.
@@ -63,10 +65,13 @@ pub struct ChainedRecord {
 /// `epochs.log`, open for appending.
 #[derive(Debug)]
 pub struct EpochLog {
+    disk: Arc<dyn Disk>,
     log: FrameWriter,
     last: Option<EpochRecord>,
     /// The hash of the last record.
     hash: blake3::Hash,
+    /// Both, of the last record that is durable.
+    durable: (Option<EpochRecord>, blake3::Hash),
 }
 
 impl EpochLog {
@@ -78,11 +83,11 @@ impl EpochLog {
     /// `Corrupt` if the log is damaged where a crash cannot have done it.
     pub fn open(dir: &DataDir) -> Result<(Self, Option<EpochRecord>, Option<Cut>)> {
         dir.require_lock()?;
-        let path = dir.epochs();
+        let (path, disk) = (dir.epochs(), dir.disk().clone());
         if !path.exists() {
             let none = None::<fn(&mut Vec<u8>) -> Result<()>>;
-            let log = FrameWriter::create(&path, Kind::Epochs, none)?;
-            return Ok((Self { log, last: None, hash: NO_RECORD.into() }, None, None));
+            let log = FrameWriter::create(&*disk, &path, Kind::Epochs, none)?;
+            return Ok((Self::new(disk, log, None, NO_RECORD.into()), None, None));
         }
         let mut last_frame = None;
         let (end, cut) = scan(&path, Kind::Epochs, |frame| {
@@ -92,14 +97,22 @@ impl EpochLog {
         if let Some(cut) = &cut {
             tracing::warn!(%cut, "an unfinished write was taken back");
         }
-        let mut log =
-            Self { log: FrameWriter::open(&path, end)?, last: None, hash: NO_RECORD.into() };
-        if let Some(frame) = last_frame {
-            log.hash = blake3::hash(&frame.payload);
-            log.last = Some(read(&path, &frame)?.record);
-        }
-        let last = log.last.clone();
-        Ok((log, last, cut))
+        let writer = FrameWriter::open(&*disk, &path, end)?;
+        let (last, hash) = match last_frame {
+            Some(frame) => (Some(read(&path, &frame)?.record), blake3::hash(&frame.payload)),
+            None => (None, NO_RECORD.into()),
+        };
+        Ok((Self::new(disk, writer, last.clone(), hash), last, cut))
+    }
+
+    fn new(
+        disk: Arc<dyn Disk>,
+        log: FrameWriter,
+        last: Option<EpochRecord>,
+        hash: blake3::Hash,
+    ) -> Self {
+        let durable = (last.clone(), hash);
+        Self { disk, log, last, hash, durable }
     }
 
     /// Appends a record, which outlives this process; it is durable after [`EpochLog::sync`].
@@ -128,8 +141,20 @@ impl EpochLog {
     }
 
     /// Makes all records durable.
+    ///
+    /// # Errors
+    /// `Storage` if the disk refuses: records that it leaves in doubt are taken out of the log, and
+    /// are computed again when it is next opened.
     pub fn sync(&mut self) -> Result<()> {
-        self.log.sync()
+        match self.log.sync() {
+            Ok(()) => self.durable = (self.last.clone(), self.hash),
+            Err(error) => {
+                self.log.roll_back_unsynced();
+                (self.last, self.hash) = self.durable.clone();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// The epoch of the last record; 0: there is none.
@@ -159,9 +184,8 @@ impl EpochLog {
             end = records.reader.offset();
         }
         let path = self.log.path().to_owned();
-        self.log = FrameWriter::open(&path, end)?;
-        self.last = last;
-        self.hash = records.hash;
+        let log = FrameWriter::open(&*self.disk, &path, end)?;
+        *self = Self::new(self.disk.clone(), log, last, records.hash);
         Ok(())
     }
 

@@ -98,7 +98,7 @@ fn write_fixture() {
 }
 
 fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
+    fs::create_dir(&crate::disk::RealDisk, to).unwrap();
     for path in fs::list(from).unwrap() {
         let to = to.join(path.file_name().unwrap());
         if path.is_dir() {

@@ -12,13 +12,14 @@
 //! durable once. A file is created whole (header first, then its name), so its header is never torn.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use syncline_change::{Error, Result};
 
+use crate::disk::{Disk, DiskFile};
 use crate::fs;
 
 const MAGIC: [u8; 8] = *b"SYNCLINE";
@@ -139,7 +140,7 @@ impl Prelude {
 #[derive(Debug)]
 pub(crate) struct FrameWriter {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     /// Where the next written frame begins.
     end: u64,
     /// How much of the file is durable.
@@ -153,6 +154,7 @@ pub(crate) struct FrameWriter {
 impl FrameWriter {
     /// A new log, durable with its header and, if given, a first frame.
     pub(crate) fn create(
+        disk: &dyn Disk,
         path: &Path,
         kind: Kind,
         first: Option<impl FnOnce(&mut Vec<u8>) -> Result<()>>,
@@ -161,25 +163,29 @@ impl FrameWriter {
         if let Some(fill) = first {
             push_frame(&mut bytes, HEADER_BYTES as u64, fill).map_err(|e| e.within(file(path)))?;
         }
-        fs::write_atomic(path, &bytes)?;
-        Self::open(path, bytes.len() as u64)
+        fs::write_atomic(disk, path, &bytes)?;
+        Self::append(disk, path, bytes.len() as u64)
     }
 
     /// An existing log whose last whole frame ends at `end`; what stands behind that goes.
-    pub(crate) fn open(path: &Path, end: u64) -> Result<Self> {
-        let opened = OpenOptions::new().append(true).open(path);
-        let file = opened.map_err(|e| Error::io("open", path, e))?;
-        let writer = Self {
-            path: path.to_owned(),
-            file,
-            end,
-            synced: end,
-            buffer: Vec::new(),
-            is_untidy: false,
-        };
-        // Syncs also what a killed process had written and not synced.
-        writer.truncate_file()?;
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, end: u64) -> Result<Self> {
+        let mut writer = Self::append(disk, path, end)?;
+        // A process that was killed may have written without a sync, and have created the file.
+        let length = path.metadata().map_err(|e| Error::io("read", path, e))?.len();
+        if length > end {
+            writer.truncate_file()?
+        } else {
+            writer.sync_file()?
+        }
+        fs::sync_parent(disk, path)?;
         Ok(writer)
+    }
+
+    /// A log that is durable up to `end`, and ends there.
+    fn append(disk: &dyn Disk, path: &Path, end: u64) -> Result<Self> {
+        let file = disk.append(path).map_err(|e| Error::io("open", path, e))?;
+        let path = path.to_owned();
+        Ok(Self { path, file, end, synced: end, buffer: Vec::new(), is_untidy: false })
     }
 
     /// The length of the file, without what is staged.
@@ -222,8 +228,9 @@ impl FrameWriter {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<()> {
+        self.tidy()?;
         if self.synced < self.end {
-            self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))?;
+            self.sync_file()?;
             self.synced = self.end;
         }
         Ok(())
@@ -248,11 +255,16 @@ impl FrameWriter {
         }
     }
 
+    /// Takes back what is not durable.
+    pub(crate) fn roll_back_unsynced(&mut self) {
+        self.roll_back(self.synced);
+    }
+
     /// Makes writes fail, as if the disk refused, until called again.
     #[cfg(test)]
     pub(crate) fn refuse_writes(&mut self, refuse: bool) {
-        let opened = OpenOptions::new().read(refuse).append(!refuse).open(&self.path);
-        self.file = opened.expect("the log can be opened");
+        let opened = std::fs::OpenOptions::new().read(refuse).append(!refuse).open(&self.path);
+        self.file = Box::new(opened.expect("the log can be opened"));
     }
 
     fn write_buffer(&mut self) -> std::io::Result<()> {
@@ -265,18 +277,20 @@ impl FrameWriter {
     fn tidy(&mut self) -> Result<()> {
         if self.is_untidy {
             self.truncate_file()?;
-            self.synced = self.end;
             self.is_untidy = false;
         }
         Ok(())
     }
 
-    fn truncate_file(&self) -> Result<()> {
-        let length = file_bytes(&self.file, &self.path)?;
-        if length > self.end {
-            self.file.set_len(self.end).map_err(|e| Error::io("truncate", &self.path, e))?;
-        }
-        self.file.sync_all().map_err(|e| Error::io("sync", &self.path, e))
+    fn truncate_file(&mut self) -> Result<()> {
+        self.file.set_len(self.end).map_err(|e| Error::io("truncate", &self.path, e))?;
+        // What is durable must end there for good. Where more is not durable yet, a sync that fails
+        // would leave that in doubt, too.
+        if self.synced == self.end { self.sync_file() } else { Ok(()) }
+    }
+
+    fn sync_file(&mut self) -> Result<()> {
+        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))
     }
 }
 

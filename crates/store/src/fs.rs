@@ -1,51 +1,52 @@
 //! Files that are whole or not there, whatever happens to the process or the machine.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use syncline_change::{Error, Result};
 
+use crate::disk::Disk;
+
 /// Ends the name of a file that is not finished yet.
-const UNFINISHED: &str = ".tmp";
+pub(crate) const UNFINISHED: &str = ".tmp";
 
 /// Writes `path` so that afterwards, and after any crash, it holds either `bytes` or what it held
 /// before. Durable on return.
 ///
 /// Several processes may write the same path at once; one of them wins as a whole.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     let unfinished = unfinished_name(path);
-    let written = write_and_sync(&unfinished, bytes)
-        .and_then(|()| fs::rename(&unfinished, path).map_err(|e| Error::io("write", path, e)))
-        .and_then(|()| sync_parent(path));
+    let written = write_and_sync(disk, &unfinished, bytes)
+        .and_then(|()| disk.rename(&unfinished, path).map_err(|e| Error::io("write", path, e)));
     if written.is_err() {
         // Best effort: what is left over is removed when the data directory is next opened.
-        let _ = fs::remove_file(&unfinished);
+        let _ = disk.remove(&unfinished);
     }
-    written
+    written.and_then(|()| sync_parent(disk, path))
 }
 
-/// Creates a folder, and those above it, so that it survives a crash. It may exist already.
-pub fn create_dir(path: &Path) -> Result<()> {
+/// Creates a folder, and those above it. It may exist already. Durable on return, but for folders
+/// that were there before.
+pub fn create_dir(disk: &dyn Disk, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => create_dir(parent)?,
+        Some(parent) if !parent.as_os_str().is_empty() => create_dir(disk, parent)?,
         Some(_) | None => {}
     }
-    match fs::create_dir(path) {
-        Ok(()) => sync_parent(path),
+    match disk.create_dir(path) {
+        Ok(()) => sync_parent(disk, path),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(Error::io("create", path, error)),
     }
 }
 
 /// Removes a file so that it stays removed. It may be gone already.
-pub fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => sync_parent(path),
+pub fn remove(disk: &dyn Disk, path: &Path) -> Result<()> {
+    match disk.remove(path) {
+        Ok(()) => sync_parent(disk, path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("remove", path, error)),
     }
@@ -76,10 +77,10 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Removes what a crash left unfinished in `folder`. Nobody else may be writing there.
-pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
+pub(crate) fn remove_unfinished(disk: &dyn Disk, folder: &Path) -> Result<()> {
     for path in list(folder)? {
         if is_unfinished(&path) {
-            remove(&path)?;
+            remove(disk, &path)?;
         }
     }
     Ok(())
@@ -105,20 +106,19 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
         )))
 }
 
-fn write_and_sync(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(|e| Error::io("create", path, e))?;
+fn write_and_sync(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = disk.create(path).map_err(|e| Error::io("create", path, e))?;
     file.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
-    file.sync_all().map_err(|e| Error::io("sync", path, e))
+    file.sync().map_err(|e| Error::io("sync", path, e))
 }
 
-/// Makes the name of `path` in its folder durable.
-pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+/// Makes durable that `path` is in its folder, or is not.
+pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    let folder = File::open(parent).map_err(|e| Error::io("open", parent, e))?;
-    folder.sync_all().map_err(|e| Error::io("sync", parent, e))
+    disk.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))
 }
 
 /// A name beside `path` that no other writer uses.
@@ -134,13 +134,14 @@ fn unfinished_name(path: &Path) -> PathBuf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::disk::RealDisk;
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_nothing_is_left_over() {
         let dir = crate::scratch::dir();
         let path = dir.path().join("a.json");
-        write_atomic(&path, b"first").unwrap();
-        write_atomic(&path, b"second").unwrap();
+        write_atomic(&RealDisk, &path, b"first").unwrap();
+        write_atomic(&RealDisk, &path, b"second").unwrap();
         assert_eq!(read_if_there(&path).unwrap().unwrap(), b"second");
         assert_eq!(list(dir.path()).unwrap(), [path]);
     }
@@ -150,7 +151,7 @@ mod tests {
         let dir = crate::scratch::dir();
         fs::write(unfinished_name(&dir.path().join("a.json")), b"half").unwrap();
         fs::write(dir.path().join("b.json"), b"whole").unwrap();
-        remove_unfinished(dir.path()).unwrap();
+        remove_unfinished(&RealDisk, dir.path()).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [dir.path().join("b.json")]);
     }
 

@@ -17,7 +17,7 @@
 //! FORMAT                         the version of all this
 //! ```
 //!
-//! To be read in this order: [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
+//! To be read in this order: [`disk`] (through which all of this is changed), [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
 //! [`checkpoints`], [`progress`], [`manifests`], [`bundle`] (all of it as one file), and apart from these
 //! [`merkle`] (one hash for a list that grows) and [`spill`] (state that memory has no room for).
@@ -34,6 +34,7 @@ pub mod bundle;
 pub mod checkpoints;
 pub mod data_dir;
 pub mod dead_letters;
+pub mod disk;
 pub mod epochs;
 mod frame;
 pub mod fs;

@@ -42,7 +42,7 @@ pub fn write(dir: &DataDir, sink: &str, progress: &Progress) -> Result<()> {
     dir.require_lock()?;
     let stored = Stored { progress: progress.clone(), checksum: checksum(progress)? };
     let text = serde_json::to_vec(&stored).map_err(no_json)?;
-    fs::write_atomic(&path(dir, sink)?, &text)
+    fs::write_atomic(&**dir.disk(), &path(dir, sink)?, &text)
 }
 
 fn path(dir: &DataDir, sink: &str) -> Result<std::path::PathBuf> {

@@ -13,6 +13,7 @@ use memmap2::{Mmap, MmapOptions};
 use syncline_change::spill::{Spill, SpillWriter};
 use syncline_change::{Error, Result};
 
+use crate::disk::RealDisk;
 use crate::fs;
 
 /// Parts begin at multiples of this: a page, which the operating system writes as a whole.
@@ -33,8 +34,8 @@ impl SpillDir {
     /// `Storage` if the disk refuses.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
-        fs::create_dir(&folder)?;
-        fs::remove_unfinished(&folder)?;
+        fs::create_dir(&RealDisk, &folder)?;
+        fs::remove_unfinished(&RealDisk, &folder)?;
         Ok(Self { folder, count: AtomicU64::new(0) })
     }
 }

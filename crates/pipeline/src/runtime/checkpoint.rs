@@ -41,8 +41,13 @@ pub(super) struct Checkpointer {
     taken: u64,
     taken_at_nanos: u64,
     is_busy: Arc<AtomicBool>,
-    to: SyncSender<Job>,
-    thread: JoinHandle<Result<Option<Checkpoint>>>,
+    writing: Writing,
+}
+
+/// The thread that writes, begun with the first checkpoint.
+enum Writing {
+    NotYet(Option<Writer>),
+    Thread { to: SyncSender<Job>, thread: JoinHandle<Result<Option<Checkpoint>>> },
 }
 
 /// What there is to hash and write.
@@ -59,8 +64,7 @@ struct Job {
 }
 
 impl Checkpointer {
-    pub(super) fn start(shared: Arc<Shared>, plans: &Plans, prepared: &Prepared) -> Result<Self> {
-        let (to, jobs) = sync_channel(1);
+    pub(super) fn new(shared: Arc<Shared>, plans: &Plans, prepared: &Prepared) -> Result<Self> {
         let views = shared.views().iter().map(|view| Digested {
             name: view.name.clone(),
             schema: view.schema.clone(),
@@ -68,12 +72,8 @@ impl Checkpointer {
             digest: SetDigest::new(&view.name),
         });
         let is_busy = Arc::new(AtomicBool::new(false));
-        let mut writer =
+        let writer =
             Writer { shared: shared.clone(), views: views.collect(), is_busy: is_busy.clone() };
-        let thread = std::thread::Builder::new()
-            .name("checkpoints".to_owned())
-            .spawn(move || writer.run(&jobs))
-            .map_err(|error| Error::bug("cannot start a thread").source(error))?;
         Ok(Self {
             shared,
             input: MerkleLog::new(),
@@ -84,8 +84,7 @@ impl Checkpointer {
             taken: 0,
             taken_at_nanos: clock::stopwatch_nanos(),
             is_busy,
-            to,
-            thread,
+            writing: Writing::NotYet(Some(writer)),
         })
     }
 
@@ -119,12 +118,16 @@ impl Checkpointer {
 
     /// Takes a checkpoint of the last epoch, whose record has the hash `chain`, if it is time for one
     /// and the one before is written.
-    pub(super) fn take_if_due(&mut self, chain: blake3::Hash) {
+    ///
+    /// # Errors
+    /// `Bug` if no thread can be started.
+    pub(super) fn take_if_due(&mut self, chain: blake3::Hash) -> Result<()> {
         let since = clock::stopwatch_nanos() - self.taken_at_nanos;
         let is_due = self.last.0 > self.taken && u128::from(since) >= INTERVAL.as_nanos();
         if is_due && !self.is_busy.swap(true, Ordering::AcqRel) {
-            self.take(chain);
+            self.take(chain)?;
         }
+        Ok(())
     }
 
     /// Takes the last checkpoint, waits until it is written, and writes the run's manifest.
@@ -133,10 +136,11 @@ impl Checkpointer {
     /// `Storage` if the disk refuses, `Config` if the manifest cannot be signed.
     pub(super) fn finish(mut self, chain: blake3::Hash) -> Result<()> {
         if self.last.0 > self.taken {
-            self.take(chain);
+            self.take(chain)?;
         }
-        drop(self.to);
-        let joined = self.thread.join();
+        let Writing::Thread { to, thread } = self.writing else { return Ok(()) };
+        drop(to);
+        let joined = thread.join();
         let last = joined.unwrap_or_else(|_| Err(Error::bug("taking a checkpoint panicked")))?;
         match last {
             Some(last) => self.account.write(self.shared.data_dir(), &last),
@@ -144,7 +148,7 @@ impl Checkpointer {
         }
     }
 
-    fn take(&mut self, chain: blake3::Hash) {
+    fn take(&mut self, chain: blake3::Hash) -> Result<()> {
         let (epoch, time_us) = self.last;
         let job = Job {
             epoch,
@@ -156,9 +160,27 @@ impl Checkpointer {
             views: self.shared.take_touched(),
         };
         // A writer that has failed says so when it is joined.
-        let _ = self.to.send(job);
+        let _ = self.writer()?.send(job);
         self.taken = epoch;
         self.taken_at_nanos = clock::stopwatch_nanos();
+        Ok(())
+    }
+
+    fn writer(&mut self) -> Result<&SyncSender<Job>> {
+        if let Writing::NotYet(writer) = &mut self.writing {
+            let writer = writer.take();
+            let mut writer = writer.ok_or_else(|| Error::bug("checkpoints have no writer"))?;
+            let (to, jobs) = sync_channel(1);
+            let thread = std::thread::Builder::new()
+                .name("checkpoints".to_owned())
+                .spawn(move || writer.run(&jobs))
+                .map_err(|error| Error::bug("cannot start a thread").source(error))?;
+            self.writing = Writing::Thread { to, thread };
+        }
+        match &self.writing {
+            Writing::Thread { to, .. } => Ok(to),
+            Writing::NotYet(_) => Err(Error::bug("the writer of checkpoints did not start")),
+        }
     }
 }
 

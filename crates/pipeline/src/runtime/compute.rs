@@ -47,7 +47,7 @@ impl Compute {
             config.common().on_error == syncline_connect::config::OnError::Skip
         };
         let skips_rejects = prepared.pipeline.spec.sources.values().map(skip).collect();
-        let checkpointer = Checkpointer::start(shared.clone(), &plans, prepared)?;
+        let checkpointer = Checkpointer::new(shared.clone(), &plans, prepared)?;
         Ok(Self { circuit, shared, log, recorded, plans, feeds, checkpointer, skips_rejects })
     }
 
@@ -60,12 +60,28 @@ impl Compute {
         let done = self.run_all(replay, epochs);
         // Sinks may finish while the last checkpoint is written.
         self.feeds.clear();
-        let synced = self.log.sync();
+        let synced = self.sync();
         let checkpointed = self.checkpointer.finish(self.log.head());
         done.and(synced).and(checkpointed)
     }
 
     fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
+        self.replay(replay)?;
+        while let Ok(Sequenced { input, read_at_nanos }) = epochs.recv() {
+            self.epoch(&input, Some(read_at_nanos))?;
+            self.checkpointer.take_if_due(self.log.head())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the records of all epochs durable.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        let log = &mut self.log;
+        self.shared.stubbornly("the epoch log", || log.sync())
+    }
+
+    /// Makes the state anew from the journal.
+    pub(super) fn replay(&mut self, replay: Reread<Replay>) -> Result<()> {
         let mut last_time = 0;
         for input in replay {
             let input = input?;
@@ -74,17 +90,19 @@ impl Compute {
                 self.shared.count_replayed(part);
             }
             self.epoch(&input, None)?;
+            if input.epoch > self.recorded {
+                // The letters may be those of epochs that had to be computed again.
+                for id in input.inputs.iter().flat_map(|part| &part.retried) {
+                    self.shared.finish_retry(id)?;
+                }
+            }
         }
         self.shared.set_last_time_us(last_time.max(self.shared.last_time_us()));
         self.shared.set_ready();
-        while let Ok(Sequenced { input, read_at_nanos }) = epochs.recv() {
-            self.epoch(&input, Some(read_at_nanos))?;
-            self.checkpointer.take_if_due(self.log.head());
-        }
         Ok(())
     }
 
-    fn epoch(&mut self, input: &EpochInput, read_at_nanos: Option<u64>) -> Result<()> {
+    pub(super) fn epoch(&mut self, input: &EpochInput, read_at_nanos: Option<u64>) -> Result<()> {
         let started = clock::stopwatch_nanos();
         let tables = input.inputs.iter().filter_map(|part| {
             let table = self.shared.source_names().iter().position(|n| *n == part.source)?;

@@ -18,8 +18,11 @@ pub mod metrics;
 mod plans;
 mod retry;
 mod sequencer;
+#[cfg(test)]
+mod simulation;
 mod sinks;
 mod sources;
+mod spill;
 pub mod state;
 pub mod stats;
 pub mod status;
@@ -28,7 +31,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncline_change::sink::Sink;
 use syncline_change::{Error, Result};
+use syncline_connect::config::SinkConfig;
 use syncline_connect::file::ReplayClock;
 use syncline_connect::{SourceEnv, decode_threads, open_sink, open_source};
 use syncline_engine::Circuit;
@@ -39,12 +44,14 @@ use syncline_store::{DataDir, SpillDir, progress};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::clock::{Clock, MachineClock};
 use crate::prepare::{Prepared, is_bounded};
 use crate::reread::Reread;
 pub(crate) use compute::record_of;
 pub(crate) use plans::{Recorded, copy_plans};
 
 use plans::Plans;
+use spill::PatientSpill;
 use state::Shared;
 use status::RunState;
 
@@ -97,27 +104,24 @@ impl Running {
         let limit = prepared.pipeline.spec.run.memory_limit.map(|limit| limit.0);
         let limit = limit.or_else(memory::of_machine).unwrap_or(u64::MAX);
         let for_state = usize::try_from(limit / STATE_SHARE).unwrap_or(usize::MAX);
-        circuit.limit_memory(for_state, Arc::new(SpillDir::open(dir.state())?));
         for line in prepared.write_lock()? {
             tracing::info!("lock: {line}");
         }
-        let opened = Opened::new(&dir, &prepared)?;
-        let plans_path = plans::path(&dir);
-        let plans = Plans::compare(&plans_path, &prepared, &circuit, opened.recorded)?;
-        let shared =
-            Arc::new(Shared::new(&prepared, &circuit, dir.clone(), workers, opened.letters)?);
-        for id in &opened.retried {
-            shared.finish_retry(id)?;
-        }
-        let sinks = open_sinks(&prepared, &dir, plans.changed(), &circuit)?;
-        plans.write(&plans_path)?;
+        let connect = |name: &str, config: &SinkConfig| {
+            open_sink(name, config, &prepared.pipeline.base_dir, &prepared.pipeline.spec.name)
+        };
+        let opened =
+            Opened::new(&dir, &prepared, circuit, workers, Arc::new(MachineClock), &connect)?;
+        let shared = opened.shared.clone();
+        let spill = PatientSpill::new(SpillDir::open(dir.state())?, shared.clone());
+        opened.circuit.limit_memory(for_state, Arc::new(spill));
 
         let (stop, stopped) = watch::channel(false);
         let (done_tx, done) = watch::channel(false);
         let (chunks_tx, chunks) = mpsc::channel(CHUNKS_QUEUED_MAX);
         let (epochs_tx, epochs) = std::sync::mpsc::sync_channel(1);
         let (mut tasks, mut sink_feeds) = (Vec::new(), Vec::new());
-        for sink in sinks {
+        for sink in opened.sinks {
             let (feed, task) = sinks::spawn(sink, shared.clone(), dir.clone(), stopped.clone());
             sink_feeds.push(feed);
             tasks.push(task);
@@ -131,11 +135,11 @@ impl Running {
         tasks.push(stats::spawn(shared.clone(), stopped.clone()));
 
         let compute = compute::Compute::new(
-            circuit,
+            opened.circuit,
             shared.clone(),
             opened.epochs,
             opened.recorded,
-            plans,
+            opened.plans,
             sink_feeds,
             &prepared,
         )?;
@@ -220,26 +224,45 @@ fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// What is on disk, opened and repaired.
+/// What the stages work on: all that is on disk, opened and repaired.
 struct Opened {
+    circuit: Circuit,
+    shared: Arc<Shared>,
     journal: Journal,
     epochs: EpochLog,
-    letters: DeadLetters,
     /// The last epoch in the epoch log.
     recorded: u64,
-    /// Dead letters whose retry may not have been noted.
-    retried: Vec<String>,
+    plans: Plans,
+    sinks: Vec<sinks::OpenSink>,
 }
 
+/// Makes a sink from its name and settings.
+type Connect<'a> = &'a dyn Fn(&str, &SinkConfig) -> Result<Box<dyn Sink>>;
+
 impl Opened {
-    fn new(dir: &DataDir, prepared: &Prepared) -> Result<Self> {
+    fn new(
+        dir: &Arc<DataDir>,
+        prepared: &Prepared,
+        circuit: Circuit,
+        workers: usize,
+        clock: Arc<dyn Clock>,
+        connect: Connect<'_>,
+    ) -> Result<Self> {
         let (epochs, last, _) = EpochLog::open(dir)?;
         let recorded = last.map_or(0, |record| record.epoch);
         let sources: Vec<_> =
             prepared.tables.iter().map(|t| (t.name.clone(), t.schema.clone())).collect();
         let (journal, recovery) = Journal::open(dir, &sources, recorded)?;
         let (letters, _) = DeadLetters::open(dir, recovery.last_epoch, recorded)?;
-        Ok(Self { journal, epochs, letters, recorded, retried: recovery.retried })
+        let plans = Plans::compare(dir, prepared, &circuit, recorded)?;
+        let shared = Shared::new(prepared, &circuit, dir.clone(), clock, workers, letters)?;
+        // A crash may have come before these were noted.
+        for id in &recovery.retried {
+            shared.finish_retry(id)?;
+        }
+        let sinks = open_sinks(prepared, dir, plans.changed(), &circuit, connect)?;
+        plans.write(dir)?;
+        Ok(Self { circuit, shared: Arc::new(shared), journal, epochs, recorded, plans, sinks })
     }
 }
 
@@ -248,13 +271,13 @@ fn open_sinks(
     dir: &DataDir,
     changed_views: &[String],
     circuit: &Circuit,
+    connect: Connect<'_>,
 ) -> Result<Vec<sinks::OpenSink>> {
     let mut sinks = Vec::new();
     for (name, config) in &prepared.pipeline.spec.sinks {
         let from = &config.common().from;
         let progress = progress::read(dir, name)?;
-        let sink =
-            open_sink(name, config, &prepared.pipeline.base_dir, &prepared.pipeline.spec.name)?;
+        let sink = connect(name, config)?;
         let relation = prepared.relation(from).ok_or_else(|| {
             Error::bug(format!("sink `{name}` reads `{from}`, which is not there"))
         })?;

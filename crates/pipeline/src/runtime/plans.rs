@@ -26,15 +26,15 @@ struct Plan {
 }
 
 impl Plans {
-    /// Compares what is remembered at `path` with the views of `circuit`, of which epochs up to
+    /// Compares what is remembered in `dir` with the views of `circuit`, of which epochs up to
     /// `recorded` were computed in earlier runs.
     pub(super) fn compare(
-        path: &Path,
+        dir: &DataDir,
         prepared: &Prepared,
         circuit: &Circuit,
         recorded: u64,
     ) -> Result<Self> {
-        let before = read(path)?;
+        let before = read(&path(dir))?;
         let (mut plans, mut changed) = (BTreeMap::new(), Vec::new());
         for view in circuit.views() {
             let name = view.name.clone();
@@ -72,10 +72,10 @@ impl Plans {
         self.plans.get(view).is_some_and(|plan| plan.since <= epoch)
     }
 
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    pub(super) fn write(&self, dir: &DataDir) -> Result<()> {
         let text = serde_json::to_vec_pretty(&self.plans)
             .map_err(|error| Error::bug("plans have no JSON form").source(error))?;
-        syncline_store::fs::write_atomic(path, &text)
+        syncline_store::fs::write_atomic(&**dir.disk(), &path(dir), &text)
     }
 }
 
@@ -112,10 +112,10 @@ impl Recorded {
 pub(crate) fn copy_plans(from: &DataDir, to: &DataDir) -> Result<()> {
     let plans = Recorded::read(from)?;
     let plans = Plans { plans: plans.plans, changed: vec![] };
-    plans.write(&path(to))
+    plans.write(to)
 }
 
-pub(super) fn path(dir: &DataDir) -> PathBuf {
+fn path(dir: &DataDir) -> PathBuf {
     dir.path().join("plans.json")
 }
 

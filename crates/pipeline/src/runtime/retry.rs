@@ -52,13 +52,17 @@ impl Backoff {
         self.tries < self.tries_max
     }
 
-    /// Waits a random time, of which the longest doubles with every failed try.
-    #[allow(clippy::disallowed_methods, reason = "how long to wait, which no result sees")]
+    /// Waits as long as [`Self::delay`] says.
     pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.delay()).await;
+    }
+
+    /// How long to wait: a random time, of which the longest doubles with every failed try.
+    #[allow(clippy::disallowed_methods, reason = "how long to wait, which no result sees")]
+    pub(super) fn delay(&mut self) -> Duration {
         let doublings = self.waits.min(20);
         self.waits = self.waits.saturating_add(1);
         let longest = self.initial.saturating_mul(1 << doublings).min(self.longest);
-        let delay = rand::rng().random_range(longest / 2..=longest);
-        tokio::time::sleep(delay).await;
+        rand::rng().random_range(longest / 2..=longest)
     }
 }

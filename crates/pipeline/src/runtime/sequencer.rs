@@ -53,31 +53,59 @@ impl Sequencer {
         mut arrivals: mpsc::Receiver<Arrival>,
         to: &SyncSender<Sequenced>,
     ) -> Result<()> {
-        self.shared.set_journal_bytes(self.journal.bytes());
-        if self.journal.last_epoch() == 0 {
-            // What a view is of no input at all is an answer too.
-            let mut input = self.epoch(CloseReason::Flush, vec![]);
-            self.append(&mut input)?;
-            if to.send(Sequenced { input, read_at_nanos: clock::stopwatch_nanos() }).is_err() {
-                return Ok(());
-            }
+        if let Some(first) = self.begin()?
+            && to.send(first).is_err()
+        {
+            return Ok(());
         }
-        while let Some(first) = self.left.take().or_else(|| arrivals.blocking_recv()) {
-            let read_at_nanos = first.read_at_nanos;
-            let (arrived, reason) = self.gather(first, &mut arrivals);
-            let (inputs, rejected) = self.merge(arrived)?;
-            let mut input = self.epoch(reason, inputs);
-            for (source, rejected) in rejected {
-                self.keep_rejected(&source, input.epoch, input.time_us, rejected)?;
-            }
-            self.append(&mut input)?;
-            self.acknowledge(&input)?;
+        while let Some(first) = self.take_left().or_else(|| arrivals.blocking_recv()) {
+            let sequenced = self.cut(first, &mut arrivals)?;
             // Blocks while the circuit is busy: what arrives meanwhile makes the next epoch larger.
-            if to.send(Sequenced { input, read_at_nanos }).is_err() {
+            if to.send(sequenced).is_err() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// The epoch that every journal begins with: what a view is of no input at all is an answer too.
+    pub(super) fn begin(&mut self) -> Result<Option<Sequenced>> {
+        self.shared.set_journal_bytes(self.journal.bytes());
+        if self.journal.last_epoch() > 0 {
+            return Ok(None);
+        }
+        let mut input = self.epoch(CloseReason::Flush, vec![]);
+        self.append(&mut input)?;
+        Ok(Some(Sequenced { input, read_at_nanos: clock::stopwatch_nanos() }))
+    }
+
+    /// Makes an epoch of what has arrived, `first` and what waits behind it: durable on return, and
+    /// acknowledged.
+    pub(super) fn cut(
+        &mut self,
+        first: Arrival,
+        arrivals: &mut mpsc::Receiver<Arrival>,
+    ) -> Result<Sequenced> {
+        let read_at_nanos = first.read_at_nanos;
+        let (arrived, reason) = self.gather(first, arrivals);
+        let (inputs, rejected) = self.merge(arrived)?;
+        let mut input = self.epoch(reason, inputs);
+        for (source, rejected) in rejected {
+            self.keep_rejected(&source, input.epoch, input.time_us, rejected)?;
+        }
+        self.append(&mut input)?;
+        self.acknowledge(&input)?;
+        Ok(Sequenced { input, read_at_nanos })
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_left(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// What arrived last and did not fit into its epoch.
+    pub(super) fn take_left(&mut self) -> Option<Arrival> {
+        self.left.take()
     }
 
     /// All that has arrived, up to the most rows that an epoch may hold.
@@ -170,7 +198,7 @@ impl Sequencer {
 
     fn epoch(&self, reason: CloseReason, inputs: Vec<SourceInput>) -> EpochInput {
         // The machine's clock may be set back; the time of epochs is not.
-        let time_us = clock::wall_us().max(self.shared.last_time_us());
+        let time_us = self.shared.now_us().max(self.shared.last_time_us());
         self.shared.set_last_time_us(time_us);
         let epoch = self.journal.last_epoch() + 1;
         EpochInput { epoch, time_us, reason, inputs, digest: None }

@@ -62,8 +62,8 @@ impl OpenSink {
 }
 
 /// What a sink's task is fed.
-struct Job {
-    epoch: u64,
+pub(super) struct Job {
+    pub(super) epoch: u64,
     changes: Vec<Batch>,
     read_at_nanos: Option<u64>,
 }
@@ -87,6 +87,19 @@ impl Feed {
     }
 }
 
+/// A sink's writer, and the queue that it takes from.
+pub(super) fn writer(
+    open: OpenSink,
+    shared: Arc<Shared>,
+    dir: Arc<DataDir>,
+    stopped: watch::Receiver<bool>,
+) -> (Feed, Writer, mpsc::Receiver<Job>) {
+    let (to, jobs) = mpsc::channel(SINK_EPOCHS_QUEUED_MAX);
+    let durable = open.progress.as_ref().map_or(0, |progress| progress.epoch);
+    let feed = Feed { relation: open.relation, durable, to };
+    (feed, Writer { open, shared, dir, stopped }, jobs)
+}
+
 /// Starts the task of a sink.
 pub(super) fn spawn(
     open: OpenSink,
@@ -94,12 +107,9 @@ pub(super) fn spawn(
     dir: Arc<DataDir>,
     stopped: watch::Receiver<bool>,
 ) -> (Feed, JoinHandle<()>) {
-    let (to, jobs) = mpsc::channel(SINK_EPOCHS_QUEUED_MAX);
-    let durable = open.progress.as_ref().map_or(0, |progress| progress.epoch);
-    let feed = Feed { relation: open.relation, durable, to };
+    let (feed, mut writer, jobs) = writer(open, shared.clone(), dir, stopped);
     let task = tokio::spawn(async move {
-        let name = open.name.clone();
-        let mut writer = Writer { open, shared: shared.clone(), dir, stopped };
+        let name = writer.open.name.clone();
         match writer.run(jobs).await {
             Ok(()) => shared.set_sink(&name, SinkState::Finished, None),
             Err(error) if error.kind().is_transient() && shared.is_stopping() => {
@@ -115,7 +125,7 @@ pub(super) fn spawn(
     (feed, task)
 }
 
-struct Writer {
+pub(super) struct Writer {
     open: OpenSink,
     shared: Arc<Shared>,
     dir: Arc<DataDir>,
@@ -124,37 +134,51 @@ struct Writer {
 
 impl Writer {
     async fn run(&mut self, jobs: mpsc::Receiver<Job>) -> Result<()> {
-        let OpenSink { sink, shape, progress, .. } = &mut self.open;
-        sink.open(shape, progress.as_ref()).await?;
-        if let Some(epoch) = progress.as_ref().map(|progress| progress.epoch) {
-            self.shared.set_sink_epoch(&self.open.name, epoch);
-        }
-        self.shared.set_sink(&self.open.name, SinkState::Running, None);
+        self.open().await?;
         match self.open.sink.delivery() {
             Delivery::Changes => self.write_changes(jobs).await,
             Delivery::Snapshot => self.write_snapshots(jobs).await,
         }
     }
 
+    pub(super) async fn open(&mut self) -> Result<()> {
+        let OpenSink { sink, shape, progress, .. } = &mut self.open;
+        sink.open(shape, progress.as_ref()).await?;
+        if let Some(epoch) = progress.as_ref().map(|progress| progress.epoch) {
+            self.shared.set_sink_epoch(&self.open.name, epoch);
+        }
+        self.shared.set_sink(&self.open.name, SinkState::Running, None);
+        Ok(())
+    }
+
     async fn write_changes(&mut self, mut jobs: mpsc::Receiver<Job>) -> Result<()> {
         while let Some(first) = jobs.recv().await {
-            let mut rows = count(&first.changes);
-            let mut taken = vec![first];
-            while rows < WRITE_ROWS_MAX
-                && let Ok(next) = jobs.try_recv()
-            {
-                rows += count(&next.changes);
-                taken.push(next);
-            }
-            let read_at: Vec<u64> = taken.iter().filter_map(|job| job.read_at_nanos).collect();
-            let epochs: Vec<EpochChanges> = taken
-                .into_iter()
-                .map(|job| EpochChanges { epoch: job.epoch, changes: job.changes })
-                .collect();
-            let progress = self.write(&epochs).await?;
-            self.keep(progress, rows, jobs.len(), &read_at).await?;
+            self.write_waiting(first, &mut jobs).await?;
         }
         Ok(())
+    }
+
+    /// Writes `first` and what waits behind it.
+    pub(super) async fn write_waiting(
+        &mut self,
+        first: Job,
+        jobs: &mut mpsc::Receiver<Job>,
+    ) -> Result<()> {
+        let mut rows = count(&first.changes);
+        let mut taken = vec![first];
+        while rows < WRITE_ROWS_MAX
+            && let Ok(next) = jobs.try_recv()
+        {
+            rows += count(&next.changes);
+            taken.push(next);
+        }
+        let read_at: Vec<u64> = taken.iter().filter_map(|job| job.read_at_nanos).collect();
+        let epochs: Vec<EpochChanges> = taken
+            .into_iter()
+            .map(|job| EpochChanges { epoch: job.epoch, changes: job.changes })
+            .collect();
+        let progress = self.write(&epochs).await?;
+        self.keep(progress, rows, jobs.len(), &read_at).await
     }
 
     /// Writes until it is done, or until this sink's patience or the pipeline's run ends.
@@ -170,7 +194,7 @@ impl Writer {
                 Err(error) => {
                     let may_try = error.kind().is_transient() && backoff.may_try_again();
                     if !may_try {
-                        return self.give_up(epochs, error);
+                        return self.give_up(epochs, error).await;
                     }
                     self.wait(&mut backoff, error).await?;
                 }
@@ -184,22 +208,31 @@ impl Writer {
         self.shared.count_error(error.kind());
         self.shared.count_retry(name);
         self.shared.set_sink(name, SinkState::Retrying, Some(error.to_string()));
+        let Some(delay) = self.shared.pause(backoff.delay()) else { return Err(error) };
         tokio::select! {
-            () = backoff.wait() => Ok(()),
+            () = tokio::time::sleep(delay) => Ok(()),
             // What is not written now is written at the next run.
             _ = self.stopped.wait_for(|stopped| *stopped) => Err(error),
         }
     }
 
-    fn give_up(&mut self, epochs: &[EpochChanges], error: Error) -> Result<Progress> {
+    async fn give_up(&mut self, epochs: &[EpochChanges], error: Error) -> Result<Progress> {
         let Some((progress, rejected)) = self.open.sink.give_up(epochs, &error) else {
             return Err(error);
         };
         tracing::warn!(sink = self.open.name, "given up: {}", error.report());
         self.shared.count_error(error.kind());
         self.shared.count_undelivered(&rejected);
-        let now = clock::wall_us();
-        self.shared.add_letters(Stage::Sink, &self.open.name, progress.epoch, now, rejected)?;
+        let now = self.shared.now_us();
+        let (mut backoff, name) = (Backoff::unlimited(), self.open.name.clone());
+        while let Err(error) =
+            self.shared.add_letters(Stage::Sink, &name, progress.epoch, now, rejected.clone())
+        {
+            if !error.kind().is_transient() {
+                return Err(error);
+            }
+            self.wait(&mut backoff, error).await?;
+        }
         Ok(progress)
     }
 
@@ -230,7 +263,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn replace(&mut self, epoch: u64, read_at: &[u64], pending: usize) -> Result<()> {
+    pub(super) async fn replace(
+        &mut self,
+        epoch: u64,
+        read_at: &[u64],
+        pending: usize,
+    ) -> Result<()> {
         let shared = self.shared.clone();
         let relation = self.open.relation;
         let content = tokio::task::spawn_blocking(move || shared.content(relation)).await;

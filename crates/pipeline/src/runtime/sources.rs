@@ -14,11 +14,13 @@ use tokio::task::JoinHandle;
 
 use super::retry::Backoff;
 use super::state::Shared;
-use super::status::SourceState;
+use super::status::{RunState, SourceState};
 use crate::clock;
 
 /// How often retry requests are looked for.
 const RETRY_POLL: Duration = Duration::from_millis(250);
+/// How often it is looked whether the journal has been replayed.
+const READY_POLL: Duration = Duration::from_millis(10);
 /// How often it is looked whether time alone has changed a view, and so how many epochs it makes at
 /// the most.
 const TIME_POLL: Duration = Duration::from_millis(100);
@@ -109,6 +111,10 @@ pub(super) fn spawn(
     tasks.push(tokio::spawn(async move {
         // The channel to the sequencer stays open for as long as this task has an end of it.
         let mut under_way = HashSet::new();
+        // A replay may have to meet a letter again before it can be retried.
+        while shared.state() == RunState::Starting {
+            tokio::time::sleep(READY_POLL).await;
+        }
         if let Err(error) = take_retries(&decoders, &shared, &to, &mut under_way).await {
             tracing::warn!("{}", error.report());
         }
@@ -123,7 +129,7 @@ pub(super) fn spawn(
         let ticks = async {
             loop {
                 tokio::time::sleep(TIME_POLL).await;
-                if shared.take_due(clock::wall_us()) && to.send(tick()).await.is_err() {
+                if shared.take_due(shared.now_us()) && to.send(tick()).await.is_err() {
                     break;
                 }
             }
@@ -205,7 +211,7 @@ async fn read(
 }
 
 /// An epoch is wanted, though there are no rows for it.
-fn tick() -> Arrival {
+pub(super) fn tick() -> Arrival {
     Arrival { source: None, finished: false, ..finished(0, &SchemaRef::new(Schema::empty())) }
 }
 
@@ -224,7 +230,12 @@ fn finished(source: usize, schema: &SchemaRef) -> Arrival {
     }
 }
 
-fn arrival(source: usize, name: &str, on_error: OnError, chunk: Chunk) -> Result<Arrival> {
+pub(super) fn arrival(
+    source: usize,
+    name: &str,
+    on_error: OnError,
+    chunk: Chunk,
+) -> Result<Arrival> {
     let (rejected, skipped) = match (on_error, chunk.rejected.first()) {
         (OnError::Fail, Some(first)) => {
             return Err(Error::input(format!("source `{name}` has a row that cannot be taken"))
@@ -248,11 +259,11 @@ fn arrival(source: usize, name: &str, on_error: OnError, chunk: Chunk) -> Result
     })
 }
 
-type Decoders = [(String, usize, SchemaRef, Arc<dyn Decode>)];
+pub(super) type Decoders = [(String, usize, SchemaRef, Arc<dyn Decode>)];
 
 /// Hands mended dead letters to the sequencer as if they had just arrived. Their requests stay
 /// until the journal has the rows, and are `under_way` meanwhile.
-async fn take_retries(
+pub(super) async fn take_retries(
     decoders: &Decoders,
     shared: &Shared,
     to: &mpsc::Sender<Arrival>,
@@ -270,6 +281,10 @@ async fn take_retries(
                 if to.send(arrival).await.is_err() {
                     return Ok(());
                 }
+            }
+            Err(error) if error.kind().is_transient() => {
+                under_way.remove(&id);
+                return Err(error);
             }
             Err(error) => {
                 tracing::warn!("dead letter {id} cannot be retried: {}", error.report());

@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 
 use super::metrics::Metrics;
 use super::status::{Event, RunState, SinkState, SinkStatus, SourceState, SourceStatus};
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::prepare::{Prepared, Relation, is_bounded};
 
 /// Events that a slow listener may fall behind before it misses some.
@@ -39,6 +39,7 @@ pub struct Shared {
     pub events: broadcast::Sender<Event>,
     pub(super) alerts: super::alerts::Alerts,
     dir: Arc<DataDir>,
+    clock: Arc<dyn Clock>,
     names: Vec<String>,
     infos: Vec<ViewInfo>,
     graph: Graph,
@@ -86,6 +87,7 @@ impl Shared {
         prepared: &Prepared,
         circuit: &Circuit,
         dir: Arc<DataDir>,
+        clock: Arc<dyn Clock>,
         workers: usize,
         letters: DeadLetters,
     ) -> Result<Self> {
@@ -125,13 +127,14 @@ impl Shared {
             events: broadcast::channel(EVENTS_KEPT).0,
             alerts: super::alerts::Alerts::new(prepared, circuit),
             dir,
+            started_us: clock.wall_us(),
+            clock,
             names: prepared.tables.iter().map(|table| table.name.clone()).collect(),
             infos: circuit.views().to_vec(),
             graph: circuit.graph(),
             replay: spec.sources.values().any(is_bounded),
             workers,
             seed: prepared.lock.seed,
-            started_us: clock::wall_us(),
             started_nanos: clock::stopwatch_nanos(),
             contents,
             live: Mutex::new(Live {
@@ -497,10 +500,25 @@ impl Shared {
         Ok(())
     }
 
-    /// The mended rows of a dead letter are in the journal.
+    /// The mended rows of a dead letter are in the journal. The letter may not be there while a
+    /// replay has yet to meet it again.
     pub(super) fn finish_retry(&self, id: &str) -> Result<()> {
-        self.letters.resolve(id, State::Retried, clock::wall_us())?;
-        self.letters.finish_retry(id)
+        self.stubbornly("the log of dead letters", || {
+            if self.letters.get(id)?.is_some() {
+                self.letters.resolve(id, State::Retried, self.now_us())?;
+            }
+            self.letters.finish_retry(id)
+        })
+    }
+
+    /// The machine's time, in microseconds since 1970 (UTC).
+    pub(super) fn now_us(&self) -> i64 {
+        self.clock.wall_us()
+    }
+
+    /// How long to wait before trying again after `delay`; `None`: there is to be no other try.
+    pub(super) fn pause(&self, delay: Duration) -> Option<Duration> {
+        if self.is_stopping() { None } else { self.clock.pause(delay) }
     }
 
     /// What the epoch log says of an epoch; asked for in the order of epochs.
@@ -585,18 +603,20 @@ impl Shared {
         mut work: impl FnMut() -> Result<T>,
     ) -> Result<T> {
         loop {
-            match work() {
-                Err(error) if error.kind().is_transient() && !self.is_stopping() => {
-                    tracing::warn!("{what} waits: {}", error.report());
-                    self.count_error(error.kind());
-                    self.set_trouble(format!("{what} waits: {error}"));
-                    std::thread::sleep(STORAGE_RETRY);
-                }
-                done => {
-                    self.clear_trouble();
-                    return done;
+            let done = work();
+            if let Err(error) = &done
+                && error.kind().is_transient()
+            {
+                tracing::warn!("{what} waits: {}", error.report());
+                self.count_error(error.kind());
+                self.set_trouble(format!("{what} waits: {error}"));
+                if let Some(delay) = self.pause(STORAGE_RETRY) {
+                    std::thread::sleep(delay);
+                    continue;
                 }
             }
+            self.clear_trouble();
+            return done;
         }
     }
 

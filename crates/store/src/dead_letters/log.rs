@@ -9,6 +9,7 @@ use syncline_change::{Error, Result};
 
 use super::id::Id;
 use super::{DeadLetter, Stage, State};
+use crate::disk::Disk;
 use crate::frame::{Cut, FrameReader, FrameWriter, Kind, Next, corrupt};
 
 /// A letter as it stands in the log.
@@ -133,12 +134,12 @@ impl StageLog {
     }
 
     /// Makes the log ready for appending; what was not read goes.
-    pub(super) fn open_writer(&mut self) -> Result<()> {
+    pub(super) fn open_writer(&mut self, disk: &dyn Disk) -> Result<()> {
         let writer = match self.end {
-            Some(end) => FrameWriter::open(&self.path, end)?,
+            Some(end) => FrameWriter::open(disk, &self.path, end)?,
             None => {
                 let none = None::<fn(&mut Vec<u8>) -> Result<()>>;
-                FrameWriter::create(&self.path, Kind::Letters, none)?
+                FrameWriter::create(disk, &self.path, Kind::Letters, none)?
             }
         };
         self.writer = Some(writer);

@@ -15,13 +15,14 @@ mod retry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use syncline_change::source::{RejectClass, Rejected};
 use syncline_change::{Error, Result};
 
 use crate::DataDir;
+use crate::disk::Disk;
 use crate::frame::{Cut, FrameWriter};
 use id::Id;
 use log::{Entry, SourceNames, StageLog};
@@ -125,6 +126,7 @@ pub struct Count {
 /// The dead letters of a data directory. Shared by reference: calls wait for each other.
 #[derive(Debug)]
 pub struct DeadLetters {
+    disk: Arc<dyn Disk>,
     retries: PathBuf,
     /// View letters up to this epoch are in the log already.
     recorded_epoch: u64,
@@ -155,7 +157,7 @@ impl DeadLetters {
         dir.require_lock()?;
         let (mut letters, resolutions, cuts) = Letters::read(dir, journal_epoch, recorded_epoch)?;
         cuts.iter().for_each(|cut| tracing::warn!(%cut, "an unfinished write was taken back"));
-        let mut resolved = resolutions.open_writer()?;
+        let mut resolved = resolutions.open_writer(&**dir.disk())?;
         // Letters that will be dropped below, or that a crash took: others will have their ids, and
         // nothing has become of those yet.
         for (id, (_, at_us)) in &resolutions.states {
@@ -165,7 +167,7 @@ impl DeadLetters {
         }
         resolved.write_durably()?;
         for log in &mut letters.logs {
-            log.open_writer()?;
+            log.open_writer(&**dir.disk())?;
         }
         letters.resolved = Some(resolved);
         Ok((Self::new(dir, recorded_epoch, letters), cuts))
@@ -178,7 +180,8 @@ impl DeadLetters {
     }
 
     fn new(dir: &DataDir, recorded_epoch: u64, letters: Letters) -> Self {
-        Self { retries: dir.retries(), recorded_epoch, letters: Mutex::new(letters) }
+        let (disk, retries) = (dir.disk().clone(), dir.retries());
+        Self { disk, retries, recorded_epoch, letters: Mutex::new(letters) }
     }
 
     /// Adds letters of `source` (or sink) and returns their ids; durable on return.
@@ -290,12 +293,12 @@ impl DeadLetters {
     /// The letters that somebody wants to be tried again (see [`request_retry`]), by stage and
     /// number. They stay until [`DeadLetters::finish_retry`].
     pub fn take_retries(&self) -> Result<Vec<RetryRequest>> {
-        retry::take(&self.retries)
+        retry::take(&*self.disk, &self.retries)
     }
 
     /// Removes a request, after what it led to is durable.
     pub fn finish_retry(&self, id: &str) -> Result<()> {
-        retry::finish(&self.retries, id)
+        retry::finish(&*self.disk, &self.retries, id)
     }
 
     fn lock(&self) -> MutexGuard<'_, Letters> {

@@ -8,6 +8,7 @@ use syncline_change::{Error, Result};
 
 use super::State;
 use super::id::Id;
+use crate::disk::Disk;
 use crate::frame::{Cut, FrameWriter, Kind, corrupt, scan};
 
 #[derive(Serialize, Deserialize)]
@@ -50,12 +51,12 @@ impl Resolutions {
         Ok((Self { path, states, end: Some(end) }, cut))
     }
 
-    pub(super) fn open_writer(&self) -> Result<FrameWriter> {
+    pub(super) fn open_writer(&self, disk: &dyn Disk) -> Result<FrameWriter> {
         match self.end {
-            Some(end) => FrameWriter::open(&self.path, end),
+            Some(end) => FrameWriter::open(disk, &self.path, end),
             None => {
                 let none = None::<fn(&mut Vec<u8>) -> Result<()>>;
-                FrameWriter::create(&self.path, Kind::Resolutions, none)
+                FrameWriter::create(disk, &self.path, Kind::Resolutions, none)
             }
         }
     }

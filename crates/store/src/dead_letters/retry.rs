@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use syncline_change::{Error, Result};
 
 use super::id::Id;
+use crate::disk::Disk;
 use crate::{DataDir, fs};
 
 /// Somebody wants a dead letter to be tried again.
@@ -31,11 +32,11 @@ pub fn request_retry(dir: &DataDir, request: &RetryRequest) -> Result<()> {
     let path = path(&dir.retries(), request.id.parse()?);
     let text = serde_json::to_vec(request)
         .map_err(|error| Error::bug("a retry request has no JSON form").source(error))?;
-    fs::write_atomic(&path, &text)
+    fs::write_atomic(&**dir.disk(), &path, &text)
 }
 
 /// All requests, by id. A file that is not one is set aside, so that it does not hold up the others.
-pub(super) fn take(folder: &Path) -> Result<Vec<RetryRequest>> {
+pub(super) fn take(disk: &dyn Disk, folder: &Path) -> Result<Vec<RetryRequest>> {
     let mut requests = Vec::new();
     for path in fs::list(folder)? {
         if path.extension().is_none_or(|extension| extension != "json") {
@@ -47,7 +48,7 @@ pub(super) fn take(folder: &Path) -> Result<Vec<RetryRequest>> {
             Err(reason) => {
                 let aside = path.with_extension("unreadable");
                 tracing::warn!(file = %path.display(), %reason, "a retry request was set aside");
-                std::fs::rename(&path, &aside).map_err(|e| Error::io("rename", &path, e))?;
+                disk.rename(&path, &aside).map_err(|e| Error::io("rename", &path, e))?;
             }
         }
     }
@@ -56,8 +57,8 @@ pub(super) fn take(folder: &Path) -> Result<Vec<RetryRequest>> {
 }
 
 /// The request with `id` is dealt with.
-pub(super) fn finish(folder: &Path, id: &str) -> Result<()> {
-    fs::remove(&path(folder, id.parse()?))
+pub(super) fn finish(disk: &dyn Disk, folder: &Path, id: &str) -> Result<()> {
+    fs::remove(disk, &path(folder, id.parse()?))
 }
 
 fn read(path: &Path, text: &[u8]) -> Result<(Id, RetryRequest), String> {

@@ -3,6 +3,7 @@
 use syncline_change::ErrorKind;
 
 use super::*;
+use crate::disk::RealDisk;
 
 type Fill = fn(&mut Vec<u8>) -> Result<()>;
 
@@ -14,7 +15,7 @@ fn put(payload: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> Result<()> + '_ {
 }
 
 fn create(path: &Path) -> FrameWriter {
-    FrameWriter::create(path, Kind::Letters, None::<Fill>).unwrap()
+    FrameWriter::create(&RealDisk, path, Kind::Letters, None::<Fill>).unwrap()
 }
 
 /// A log of `payloads`, each durable before the next. Returns where each begins, and the end.
@@ -180,7 +181,7 @@ fn opening_a_writer_cuts_and_goes_on() {
     let dir = crate::scratch::dir();
     let path = dir.path().join("a.log");
     let offsets = log_of(&path, &[b"one", b"two"]);
-    let mut log = FrameWriter::open(&path, offsets[1]).unwrap();
+    let mut log = FrameWriter::open(&RealDisk, &path, offsets[1]).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), offsets[1]);
     log.stage(put(b"three")).unwrap();
     log.write_durably().unwrap();

@@ -16,12 +16,14 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use syncline_change::source::{FileRange, Position};
 use syncline_change::{Batch, Error, Result};
 
+use crate::disk::Disk;
 use crate::frame::Cut;
 use crate::{DataDir, fs};
 
@@ -114,6 +116,7 @@ pub struct Recovery {
 /// The journal of a data directory, open for appending.
 #[derive(Debug)]
 pub struct Journal {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     /// One for each source of the pipeline.
     sources: BTreeMap<String, SourceWriter>,
@@ -147,13 +150,12 @@ impl Journal {
         durable_epoch: u64,
     ) -> Result<(Self, Recovery)> {
         dir.require_lock()?;
-        let folder = dir.journal();
-        fs::create_dir(&folder)?;
+        let (folder, disk) = (dir.journal(), dir.disk());
         for (source, schema) in sources {
             fs::check_name("source", source)?;
             codec::check_schema(schema).map_err(|e| e.within(format!("source `{source}`")))?;
         }
-        let mut found = recovery::recover(&folder, durable_epoch)?;
+        let mut found = recovery::recover(&**disk, &folder, durable_epoch)?;
         let mut standings = BTreeMap::new();
         for (source, tail) in &found.sources {
             standings.insert(source.clone(), tail.standing().clone());
@@ -162,16 +164,17 @@ impl Journal {
         for (source, schema) in sources {
             let path = folder.join(source);
             let writer = match found.sources.remove(source) {
-                Some(tail) => SourceWriter::resume(path, source, schema, tail)?,
-                None => SourceWriter::new(path, Some((source.clone(), schema.clone())))?,
+                Some(tail) => SourceWriter::resume(disk, path, source, schema, tail)?,
+                None => SourceWriter::new(disk, path, Some((source.clone(), schema.clone())))?,
             };
             writers.insert(source.clone(), writer);
         }
         let ticks = match found.ticks {
-            Some(tail) => SourceWriter::resume_ticks(segment::ticks(&folder), tail)?,
-            None => SourceWriter::new(segment::ticks(&folder), None)?,
+            Some(tail) => SourceWriter::resume_ticks(disk, segment::ticks(&folder), tail)?,
+            None => SourceWriter::new(disk, segment::ticks(&folder), None)?,
         };
         let journal = Self {
+            disk: disk.clone(),
             folder,
             sources: writers,
             ticks,

@@ -1,8 +1,9 @@
 //! Finds the end of the journal after a crash, and cuts off an epoch that is not whole.
 //!
-//! Only the last segment of each source is read. That is enough: an epoch was durable before the
-//! next one was begun, so at most the last epoch is incomplete; and the number of frames that each
-//! folder holds must add up to what the last epoch says that all epochs have together.
+//! Only the last segment of each source is read, and the one before if it has no frame yet. That is
+//! enough: an epoch was durable before the next one was begun, so at most the last epoch is
+//! incomplete; and the number of frames that each folder holds must add up to what the last epoch
+//! says that all epochs have together.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use super::codec::{self, Head, RowDecoder, SegmentHead};
 use super::reader::Replay;
 use super::segment::{self, Folder};
 use super::{Recovery, Standing};
+use crate::disk::Disk;
 use crate::frame::{Cut, FrameWriter, Next, corrupt};
 use crate::fs;
 
@@ -53,7 +55,8 @@ struct State {
 
 struct Last {
     head: Head,
-    before: State,
+    /// `None`: it stands in an earlier segment, so that its epoch was whole when the last one began.
+    before: Option<State>,
 }
 
 impl Tail {
@@ -95,27 +98,29 @@ impl Tail {
     }
 
     /// Takes the last frame off, because its epoch is not whole.
-    fn drop_last(&mut self, reason: &str) {
-        let Some(last) = self.last.take() else { return };
+    fn drop_last(&mut self, reason: &str) -> Result<()> {
+        let Some(last) = self.last.take() else { return Ok(()) };
+        let before = last.before.ok_or_else(|| corrupt(&self.path, 0, reason))?;
         let torn_bytes = self.cut.as_ref().map_or(0, |cut| cut.bytes);
         self.cut = Some(Cut {
             file: self.path.clone(),
-            offset: last.before.end,
-            bytes: self.state.end - last.before.end + torn_bytes,
+            offset: before.end,
+            bytes: self.state.end - before.end + torn_bytes,
             reason: reason.to_owned(),
         });
         self.retried.retain(|id| !last.head.retried.contains(id));
-        self.state = last.before;
+        self.state = before;
+        Ok(())
     }
 }
 
 /// Reads the ends of all folders of `journal` and mends what a crash left. Nothing is changed if
 /// anything is `Corrupt`.
-pub(super) fn recover(journal: &Path, durable_epoch: u64) -> Result<Found> {
+pub(super) fn recover(disk: &dyn Disk, journal: &Path, durable_epoch: u64) -> Result<Found> {
     let mut sources = BTreeMap::new();
     let mut ticks = None;
     for folder in segment::folders(journal)? {
-        fs::remove_unfinished(&folder.path)?;
+        fs::remove_unfinished(disk, &folder.path)?;
         let Some(tail) = read_tail(&folder)? else { continue };
         match folder.source {
             Some(source) => {
@@ -135,7 +140,7 @@ pub(super) fn recover(journal: &Path, durable_epoch: u64) -> Result<Found> {
             tracing::warn!(%cut, "an unfinished write was taken back");
             tail.folder_bytes = tail.folder_bytes.saturating_sub(cut.bytes);
             // Cuts also where no writer follows, because the source left the pipeline.
-            FrameWriter::open(&tail.path, tail.state.end)?;
+            FrameWriter::open(disk, &tail.path, tail.state.end)?;
             recovery.cuts.push(cut);
         }
     }
@@ -172,7 +177,7 @@ fn find_end(tails: &mut [&mut Tail]) -> Result<End> {
     }
     let reason = format!("epoch {epoch} has only {found} of its {frames} parts");
     for tail in tails.iter_mut().filter(|tail| tail.is_at(epoch)) {
-        tail.drop_last(&reason);
+        tail.drop_last(&reason)?;
     }
     Ok(End { epoch: epoch.saturating_sub(1), frames: frames_before })
 }
@@ -204,17 +209,37 @@ fn check_complete(
 
 fn read_tail(folder: &Folder) -> Result<Option<Tail>> {
     let segments = segment::list(&folder.path)?;
-    let Some((_, path)) = segments.last() else { return Ok(None) };
-    let mut folder_bytes = 0;
-    for (_, path) in &segments {
-        folder_bytes += path.metadata().map_err(|e| Error::io("read", path, e))?.len();
+    let Some(((_, path), earlier)) = segments.split_last() else { return Ok(None) };
+    let mut tail = read_segment(folder, path)?;
+    for (_, path) in earlier.iter().rev() {
+        if tail.last.is_none() {
+            tail.last = last_of_earlier(folder, path, tail.state.number)?;
+        }
+        tail.folder_bytes += path.metadata().map_err(|e| Error::io("read", path, e))?.len();
     }
+    Ok(Some(tail))
+}
+
+/// The last frame of a segment that another one follows, which begins after `number` frames.
+fn last_of_earlier(folder: &Folder, path: &Path, number: u64) -> Result<Option<Last>> {
+    let earlier = read_segment(folder, path)?;
+    if let Some(cut) = earlier.cut {
+        return Err(corrupt(path, cut.offset, cut.reason));
+    }
+    if earlier.state.number != number {
+        return Err(corrupt(path, earlier.state.end, "the segment after this one is missing"));
+    }
+    Ok(earlier.last.map(|last| Last { before: None, ..last }))
+}
+
+/// Reads a segment as if it were the only one.
+fn read_segment(folder: &Folder, path: &Path) -> Result<Tail> {
     let (mut reader, head, rows) = segment::open(path, folder.source.as_deref())?;
     let SegmentHead { number, standing, .. } = head;
     let mut tail = Tail {
-        path: path.clone(),
+        path: path.to_owned(),
         rows,
-        folder_bytes,
+        folder_bytes: path.metadata().map_err(|e| Error::io("read", path, e))?.len(),
         state: State { end: reader.offset(), number, has_frames: false, standing },
         last: None,
         cut: None,
@@ -223,10 +248,10 @@ fn read_tail(folder: &Folder) -> Result<Option<Tail>> {
     loop {
         let frame = match reader.next()? {
             Next::Frame(frame) => frame,
-            Next::End => return Ok(Some(tail)),
+            Next::End => return Ok(tail),
             Next::Damaged(damage) => {
                 tail.cut = Some(reader.torn(&damage)?);
-                return Ok(Some(tail));
+                return Ok(tail);
             }
         };
         let (head, _): (Head, _) = codec::read_head(&frame.payload)
@@ -241,6 +266,6 @@ fn read_tail(folder: &Folder) -> Result<Option<Tail>> {
         tail.state.number = head.number;
         tail.state.has_frames = true;
         tail.state.end = reader.offset();
-        tail.last = Some(Last { head, before });
+        tail.last = Some(Last { head, before: Some(before) });
     }
 }

@@ -1,6 +1,7 @@
 //! Appends one epoch to all the segments that it touches, so that it is there as a whole or not.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use syncline_change::{Batch, Error, Result};
@@ -8,12 +9,14 @@ use syncline_change::{Batch, Error, Result};
 use super::codec::{self, Head, RowEncoder, SegmentHead};
 use super::recovery::Tail;
 use super::{EpochInput, Journal, Standing, epoch_digest, frames_of, segment};
+use crate::disk::Disk;
 use crate::frame::{FrameWriter, Kind};
 use crate::fs;
 
 /// Appends to the segments of one source, or to the ticks.
 #[derive(Debug)]
 pub(super) struct SourceWriter {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     /// `None`: the ticks.
     rows: Option<Rows>,
@@ -41,7 +44,11 @@ struct Segment {
 
 impl SourceWriter {
     /// For a source, or the ticks, that the journal has nothing of.
-    pub(super) fn new(folder: PathBuf, source: Option<(String, SchemaRef)>) -> Result<Self> {
+    pub(super) fn new(
+        disk: &Arc<dyn Disk>,
+        folder: PathBuf,
+        source: Option<(String, SchemaRef)>,
+    ) -> Result<Self> {
         let rows = match source {
             Some((source, schema)) => {
                 Some(Rows { source, encoder: RowEncoder::new(&schema)?, schema })
@@ -49,7 +56,8 @@ impl SourceWriter {
             None => None,
         };
         let standing = Standing::default();
-        Ok(Self { folder, rows, segment: None, closed_bytes: 0, number: 0, standing })
+        let disk = disk.clone();
+        Ok(Self { disk, folder, rows, segment: None, closed_bytes: 0, number: 0, standing })
     }
 
     /// Goes on where `tail` ends.
@@ -57,6 +65,7 @@ impl SourceWriter {
     /// # Errors
     /// `Conflict` if the rows in the journal have other columns than `schema`.
     pub(super) fn resume(
+        disk: &Arc<dyn Disk>,
         folder: PathBuf,
         source: &str,
         schema: &SchemaRef,
@@ -69,19 +78,19 @@ impl SourceWriter {
             .detail(difference)
             .hint("name another directory with --data-dir, or restore the old columns"));
         }
-        let mut writer = Self::new(folder, Some((source.to_owned(), schema.clone())))?;
+        let mut writer = Self::new(disk, folder, Some((source.to_owned(), schema.clone())))?;
         writer.take_over(tail)?;
         Ok(writer)
     }
 
-    pub(super) fn resume_ticks(folder: PathBuf, tail: Tail) -> Result<Self> {
-        let mut writer = Self::new(folder, None)?;
+    pub(super) fn resume_ticks(disk: &Arc<dyn Disk>, folder: PathBuf, tail: Tail) -> Result<Self> {
+        let mut writer = Self::new(disk, folder, None)?;
         writer.take_over(tail)?;
         Ok(writer)
     }
 
     fn take_over(&mut self, tail: Tail) -> Result<()> {
-        let log = FrameWriter::open(tail.path(), tail.end())?;
+        let log = FrameWriter::open(&*self.disk, tail.path(), tail.end())?;
         self.closed_bytes = tail.folder_bytes().saturating_sub(log.end());
         self.number = tail.number();
         self.segment = Some(Segment { log, has_frames: tail.has_frames() });
@@ -110,7 +119,10 @@ impl SourceWriter {
         {
             return Ok(());
         }
-        fs::create_dir(&self.folder)?;
+        let disk = &*self.disk;
+        fs::create_dir(disk, &self.folder)?;
+        // A process that was killed may have created it without a sync.
+        fs::sync_parent(disk, &self.folder)?;
         let head = SegmentHead {
             source: self.rows.as_ref().map(|rows| rows.source.clone()),
             number: self.number,
@@ -119,6 +131,7 @@ impl SourceWriter {
         let schema = self.rows.as_ref().map(|rows| &rows.schema);
         let path = segment::path(&self.folder, epoch);
         let log = FrameWriter::create(
+            disk,
             &path,
             Kind::Journal,
             Some(|out: &mut Vec<u8>| codec::write_segment_head(&head, schema, out)),
@@ -188,8 +201,9 @@ impl Job<'_> {
 
 /// Appends `input`, which follows the journal's last epoch and fits its sources.
 pub(super) fn append(journal: &mut Journal, input: &EpochInput) -> Result<blake3::Hash> {
+    let is_parallel = journal.disk.is_parallel();
     let mut jobs = prepare(journal, input)?;
-    let written = write_all(&mut jobs);
+    let written = if is_parallel { write_at_once(&mut jobs) } else { write_in_order(&mut jobs) };
     for job in &mut jobs {
         match &written {
             Ok(_) => job.writer.commit(&job.head),
@@ -202,9 +216,15 @@ pub(super) fn append(journal: &mut Journal, input: &EpochInput) -> Result<blake3
     Ok(epoch_digest(frames.into_iter().map(|(_, digest)| digest)))
 }
 
+fn write_in_order(jobs: &mut [Job<'_>]) -> Result<Vec<blake3::Hash>> {
+    // All are tried, also if one has failed.
+    let written: Vec<_> = jobs.iter_mut().map(Job::write).collect();
+    written.into_iter().collect()
+}
+
 /// Writes all frames, each in a thread of its own, because each waits for the disk. Returns their
 /// hashes.
-fn write_all(jobs: &mut [Job<'_>]) -> Result<Vec<blake3::Hash>> {
+fn write_at_once(jobs: &mut [Job<'_>]) -> Result<Vec<blake3::Hash>> {
     let Some((first, others)) = jobs.split_first_mut() else { return Ok(vec![]) };
     std::thread::scope(|scope| {
         let threads: Vec<_> =

@@ -14,6 +14,7 @@ use ed25519_dalek::pkcs8::{
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use syncline_change::{Error, Result};
 
+use crate::disk::RealDisk;
 use crate::fs;
 
 /// Names the file of the private key that runs are signed with. Set to nothing: they are not.
@@ -110,7 +111,7 @@ impl Signer {
         let bytes = KeypairBytes { secret_key: self.key.to_bytes(), public_key: None };
         let text = bytes.to_pkcs8_pem(LineEnding::LF).map_err(no_pem)?;
         match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => fs::create_dir(folder)?,
+            Some(folder) if !folder.as_os_str().is_empty() => fs::create_dir(&RealDisk, folder)?,
             Some(_) | None => {}
         }
         let mut options = OpenOptions::new();
@@ -127,7 +128,7 @@ impl Signer {
         })?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         let written = written.map_err(|error| Error::io("write", path, error));
-        let written = written.and_then(|()| fs::sync_parent(path));
+        let written = written.and_then(|()| fs::sync_parent(&RealDisk, path));
         if written.is_err() {
             // Best effort: what was begun here is no key, and would be in the way of one.
             let _ = std::fs::remove_file(path);

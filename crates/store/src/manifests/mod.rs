@@ -78,8 +78,8 @@ impl Manifest {
 pub fn write(dir: &DataDir, manifest: &Manifest) -> Result<()> {
     dir.require_lock()?;
     let path = path(dir, &manifest.unverified()?.predicate.id)?;
-    fs::create_dir(&dir.manifests())?;
-    fs::write_atomic(&path, &manifest.to_text()?)
+    fs::create_dir(dir.disk().as_ref(), &dir.manifests())?;
+    fs::write_atomic(dir.disk().as_ref(), &path, &manifest.to_text()?)
 }
 
 /// The manifest of a run; `None`: it has none.

@@ -24,7 +24,9 @@ sources:
 views:
   large: SELECT id, item, amount FROM orders WHERE amount > 20
   totals: SELECT item, count(*) AS orders, sum(amount) AS amount FROM orders GROUP BY item
-  joined: SELECT o.id, s.n FROM orders o JOIN stock s ON o.id = s.id
+  joined:
+    sql: SELECT o.id, s.n FROM orders o JOIN stock s ON o.id = s.id
+    keep: true
 sinks:
   large_out: {from: large, type: file, path: out/large.json, format: json, mode: changes}
   totals_out: {from: totals, type: file, path: out/totals.csv, format: csv, mode: snapshot}
@@ -135,6 +137,18 @@ fn dead_letters(dir: &Path) -> usize {
     String::from_utf8(output.stdout).unwrap().lines().count()
 }
 
+/// What a view that is kept holds.
+fn view(dir: &Path) -> String {
+    let query = "SELECT * FROM joined ORDER BY id";
+    let output = Command::new(BIN)
+        .args(["query", query, "--format", "csv"])
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn nothing_is_lost_and_nothing_comes_twice() {
     let (calm, wild) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -182,6 +196,8 @@ fn compare(calm: &Path, wild: &Path) {
     for name in ["totals.json", "joined.json"] {
         assert_eq!(folded(&path(calm, name)), folded(&path(wild, name)), "{name}");
     }
+    assert_eq!(view(calm), view(wild));
+    assert!(view(calm).lines().count() > 1_000);
     assert_eq!(dead_letters(calm), dead_letters(wild));
     assert!(dead_letters(calm) > 20);
 }

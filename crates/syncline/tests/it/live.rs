@@ -3,14 +3,14 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure how long things take")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::folder::Folder;
 
-const PIPELINE: &str = "
+pub(crate) const PIPELINE: &str = "
 name: live
 sources:
   readings: {type: http, columns: {id: BIGINT, value: DOUBLE}, primary_key: [id]}
@@ -25,16 +25,19 @@ sinks:
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A pipeline that runs until it is stopped.
-struct Running {
+pub(crate) struct Running {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     /// Kept open, so that the pipeline can go on saying things.
     stderr: BufReader<ChildStderr>,
 }
 
 impl Running {
-    fn start(folder: &Folder) -> Self {
-        let mut command = folder.command(&["run", "--listen", "127.0.0.1:0"]);
+    pub(crate) fn start(folder: &Folder) -> Self {
+        Self::start_by(folder.command(&["run", "--listen", "127.0.0.1:0"]))
+    }
+
+    pub(crate) fn start_by(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
@@ -45,14 +48,29 @@ impl Running {
         Self { child, address: address.to_owned(), stderr }
     }
 
-    fn post(&self, row: &Value) -> Value {
-        let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+    pub(crate) fn post(&self, row: &Value) -> Value {
         let url = format!("http://{}/ingest/readings", self.address);
-        agent.post(url).send_json(row).unwrap().body_mut().read_json().unwrap()
+        agent().post(url).send_json(row).unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// The status and text of `/readyz`.
+    pub(crate) fn ready(&self) -> (u16, String) {
+        let mut answer = agent().get(format!("http://{}/readyz", self.address)).call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Asks it to stop, as a service manager does; it must then end well.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = self.child.id().to_string();
         assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success());
         let mut said = String::new();
@@ -69,9 +87,13 @@ impl Drop for Running {
     }
 }
 
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().proxy(None).http_status_as_error(false).build().into()
+}
+
 /// Tries until `done`.
 #[track_caller]
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
         assert!(started.elapsed() < PATIENCE, "{what} did not come true");
@@ -79,7 +101,7 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn totals(folder: &Folder) -> String {
+pub(crate) fn totals(folder: &Folder) -> String {
     folder.run(&["query", "SELECT n, total FROM total", "--format", "json"]).ok()
 }
 

@@ -3,6 +3,8 @@
 
 mod commands;
 mod dead_letters;
+#[cfg(unix)]
+mod disk;
 mod docs;
 mod evidence;
 mod folder;

@@ -225,6 +225,23 @@ fn a_segment_whose_only_frame_was_torn_is_used_again() {
 }
 
 #[test]
+fn a_segment_that_has_no_frame_yet_is_used() {
+    // Nothing but the segment before tells of the last whole epoch.
+    for last in [&["a"][..], &["a", "b"]] {
+        let mut inputs: Vec<_> = (1..=3).map(|n| epoch(n, &["b"])).collect();
+        inputs.extend((4..=5).map(|n| epoch(n, last)));
+        inputs.push(epoch(6, &["a"]));
+        let dir = write(&inputs, 1);
+        let file = dir.path().join("journal/a/00000000000000000006.seg");
+        let start = frame_offsets(&file)[1] as usize;
+        for cut in start..fs::read(&file).unwrap().len() {
+            let copy = altered(dir.path(), &file, |bytes| bytes.truncate(cut));
+            assert_eq!(outcome(copy.path(), &inputs, 5), Outcome::Prefix(5), "{last:?}, {cut}");
+        }
+    }
+}
+
+#[test]
 fn a_torn_clock_tick_is_cut() {
     let inputs = [epoch(1, &["a"]), epoch(2, &[]), epoch(3, &[])];
     let dir = write(&inputs, u64::MAX);

@@ -1,0 +1,384 @@
+//! The epoch loop without threads: one seed decides which stage takes its next step, what fails, and
+//! when the process dies. Whatever happens, in the end sinks, views and dead letters must be as if
+//! nothing had.
+
+#![allow(clippy::unwrap_used)]
+
+mod fakes;
+mod process;
+mod verify;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Weak};
+
+use arrow::buffer::Buffer;
+use syncline_change::sink::Delivery;
+use syncline_change::source::Chunk;
+use syncline_change::spill::{Spill, SpillWriter};
+use syncline_change::{Error, ErrorKind, Result};
+use syncline_connect::config::{Mode, SinkConfig};
+use syncline_engine::BatchEngine;
+use syncline_store::disk::{Fault, FaultyDisk};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::spill::PatientSpill;
+use crate::file::Pipeline;
+use crate::prepare::Prepared;
+use crate::vars::Vars;
+use fakes::{Chance, FakeClock, Target};
+use process::{Process, Step};
+
+const PIPELINE: &str = "
+name: simulation
+sources:
+  orders:
+    type: http
+    columns: {id: BIGINT, item: TEXT, n: BIGINT, at: TIMESTAMP}
+    event_time: {column: at, lateness: 10s}
+  stock: {type: http, columns: {item: TEXT, price: BIGINT}}
+views:
+  totals:
+    sql: SELECT item, count(*) AS orders, sum(n) AS n FROM orders GROUP BY item
+    keep: true
+  priced: SELECT o.id, s.price FROM orders o JOIN stock s ON o.item = s.item
+sinks:
+  priced_log: {from: priced, type: file, path: a, format: json, mode: changes}
+  stock_log: {from: stock, type: file, path: b, format: json, mode: changes}
+  totals_now: {from: totals, type: file, path: c, format: json, mode: snapshot}
+run: {epoch: {max_rows: 6, max_delay: 0s}}
+";
+
+/// Schedules in `make test`; `SYNCLINE_SIMULATIONS` says otherwise.
+const SCHEDULES: u64 = 2_000;
+/// After so many processes nothing goes wrong any more.
+const ROUGH_PROCESSES: usize = 6;
+/// How often an error that somebody mends comes before it is mended.
+const ERRORS: usize = 3;
+
+/// In which order steps are taken.
+enum Order {
+    Random(Chance),
+    /// Each epoch goes all the way before the next one begins.
+    Fixed,
+}
+
+/// What outlives a process.
+struct World {
+    prepared: &'static Prepared,
+    batch: &'static BatchEngine,
+    root: TempDir,
+    disk: FaultyDisk,
+    clock: Arc<FakeClock>,
+    runtime: Runtime,
+    order: Order,
+    input: Vec<Vec<Chunk>>,
+    targets: BTreeMap<String, Arc<Mutex<Target>>>,
+    /// Up to where each source was told that its rows are safe.
+    acked: Vec<AtomicUsize>,
+    processes: Cell<usize>,
+}
+
+impl World {
+    fn new(plan: &'static Plan, order: Order, chunks: u64, input: &Chance) -> Self {
+        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let disk = FaultyDisk::new(root.path());
+        let clock = Arc::new(FakeClock {
+            disk: disk.clone(),
+            now_us: AtomicI64::new(1_750_000_000_000_000),
+            pauses: AtomicUsize::new(0),
+            shared: Mutex::new(Weak::new()),
+            troubles: Mutex::default(),
+        });
+        let prepared = &plan.prepared;
+        let targets = prepared.pipeline.spec.sinks.keys();
+        Self {
+            prepared,
+            batch: &plan.batch,
+            root,
+            disk,
+            clock,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+            order,
+            input: (0..2).map(|table| fakes::chunks(prepared, table, chunks, input)).collect(),
+            targets: targets.map(|name| (name.clone(), Arc::default())).collect(),
+            acked: vec![AtomicUsize::new(0), AtomicUsize::new(0)],
+            processes: Cell::new(0),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    fn is_rough(&self) -> bool {
+        self.processes.get() <= ROUGH_PROCESSES
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        match &self.order {
+            Order::Random(chance) => chance.below(bound),
+            Order::Fixed => 0,
+        }
+    }
+
+    /// How far the clock jumps, which may be back.
+    fn jump_us(&self) -> i64 {
+        self.below(5_000_000) as i64 - 1_000_000
+    }
+
+    fn choose(&self, steps: &[Step]) -> Step {
+        match &self.order {
+            Order::Random(chance) => {
+                if self.is_rough() && chance.one_in(80) {
+                    self.disk.kill();
+                }
+                steps[chance.below(steps.len() as u64) as usize]
+            }
+            // What is furthest on its way.
+            Order::Fixed => *steps.iter().max_by_key(|step| step.order()).unwrap(),
+        }
+    }
+
+    fn delivery(&self, sink: usize) -> Delivery {
+        delivery_of(&self.prepared.pipeline.spec.sinks[sink])
+    }
+
+    /// Lets one process after the other run until everything is done.
+    fn run(&self) {
+        loop {
+            self.processes.set(self.processes.get() + 1);
+            self.plan_a_fault();
+            let hits = self.disk.hits();
+            let ran = Process::start(self).and_then(|mut process| process.run());
+            match ran {
+                Ok(true) => return,
+                _ if self.disk.is_dead() => self.die(),
+                // A start that the disk refuses says so and ends; somebody starts it again.
+                Err(error) if error.kind() == ErrorKind::Storage && self.disk.hits() > hits => {
+                    self.disk.restart();
+                }
+                Ok(false) => unreachable!("only the dead end early"),
+                Err(error) => panic!("{}", error.report()),
+            }
+        }
+    }
+
+    fn plan_a_fault(&self) {
+        let Order::Random(chance) = &self.order else { return };
+        if self.is_rough() && !chance.one_in(3) {
+            let fault = Fault::ALL[chance.below(Fault::ALL.len() as u64) as usize];
+            let times = 1 + chance.below(ERRORS as u64) as usize;
+            let from = self.disk.operation_count() + chance.below(150) as usize;
+            self.disk.plan(fault, from, times);
+        }
+    }
+
+    fn die(&self) {
+        let Order::Random(chance) = &self.order else { return self.disk.restart() };
+        if chance.one_in(2) {
+            self.disk.restart();
+        } else {
+            self.lose_power(chance);
+        }
+    }
+
+    fn lose_power(&self, chance: &Chance) {
+        self.disk.lose_power(&mut |bound| chance.below(bound)).unwrap();
+        self.targets.values().for_each(|target| target.lock().unwrap().lose_power(chance));
+    }
+}
+
+fn delivery_of(config: &SinkConfig) -> Delivery {
+    match config {
+        SinkConfig::File(file) if file.mode == Mode::Snapshot => Delivery::Snapshot,
+        _ => Delivery::Changes,
+    }
+}
+
+impl Step {
+    /// Where on an epoch's way it is, from the end.
+    fn order(self) -> (usize, usize) {
+        match self {
+            Self::Write(sink) => (5, sink),
+            Self::Compute => (4, 0),
+            Self::Cut => (3, 0),
+            Self::Retry => (2, 0),
+            Self::Tick => (1, 0),
+            Self::Read(source) => (0, source),
+        }
+    }
+}
+
+/// What all schedules share, because planning takes longer than most of them.
+struct Plan {
+    prepared: Prepared,
+    batch: BatchEngine,
+}
+
+fn plan() -> &'static Plan {
+    let pipeline = Pipeline::parse(PIPELINE, std::path::Path::new("nowhere"), &Vars::default());
+    let prepared = Prepared::new(pipeline.unwrap()).unwrap();
+    let batch = BatchEngine::new(&prepared.tables, &prepared.views, prepared.lock.seed).unwrap();
+    Box::leak(Box::new(Plan { prepared, batch }))
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+fn simulate(plan: &'static Plan, seed: u64) {
+    let chance = Chance::new(seed);
+    let chunks = 3 + chance.below(8);
+    let world = World::new(plan, Order::Random(chance.clone()), chunks, &chance);
+    world.run();
+    // What a run left that ended well is durable.
+    world.lose_power(&chance);
+    verify::verify(&world);
+}
+
+#[test]
+fn whatever_happens_ends_as_if_nothing_had() {
+    let plan = plan();
+    if let Some(seed) = number("SYNCLINE_SEED") {
+        return simulate(plan, seed);
+    }
+    let from = number("SYNCLINE_SEEDS_FROM").unwrap_or(0);
+    for seed in from..from + number("SYNCLINE_SIMULATIONS").unwrap_or(SCHEDULES) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(plan, seed))) {
+            eprintln!("this was SYNCLINE_SEED={seed}");
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// A run in a fixed order in which `fault` comes at operation number `at`.
+fn disturbed(plan: &'static Plan, fault: Fault, at: usize, power: bool) -> World {
+    let world = World::new(plan, Order::Fixed, 3, &Chance::new(1));
+    let times = if fault.ends_the_process() { 1 } else { ERRORS };
+    world.disk.plan(fault, at, times);
+    loop {
+        let ran = Process::start(&world).and_then(|mut process| process.run());
+        match ran {
+            Ok(true) => {
+                // What a run left that ended well is durable.
+                world.lose_power(&Chance::new(at as u64));
+                return world;
+            }
+            _ if world.disk.is_dead() && power => world.lose_power(&Chance::new(at as u64)),
+            _ if world.disk.is_dead() => world.disk.restart(),
+            Err(error) if error.kind() == ErrorKind::Storage && world.disk.hits() > 0 => {
+                assert!(error.detail_text().is_some(), "{}", error.report());
+                world.disk.restart();
+            }
+            Ok(false) => unreachable!("only the dead end early"),
+            Err(error) => panic!("{}", error.report()),
+        }
+    }
+}
+
+#[test]
+fn state_on_disk_waits_for_room() {
+    /// Refuses twice whatever is asked of it.
+    #[derive(Debug, Default)]
+    struct Refusing(Arc<AtomicUsize>);
+
+    impl Refusing {
+        fn ask(&self) -> Result<()> {
+            if self.0.fetch_add(1, Relaxed) % 3 == 2 {
+                return Ok(());
+            }
+            Err(Error::io("write", "/data/state", std::io::ErrorKind::StorageFull.into()))
+        }
+    }
+
+    impl Spill for Refusing {
+        fn begin(&self, _: &[usize]) -> Result<Box<dyn SpillWriter>> {
+            self.ask().map(|()| Box::new(Self(self.0.clone())) as Box<dyn SpillWriter>)
+        }
+    }
+
+    impl SpillWriter for Refusing {
+        fn append(&mut self, _: usize, _: &[u8]) -> Result<()> {
+            self.ask()
+        }
+
+        fn finish(self: Box<Self>) -> Result<Vec<Buffer>> {
+            Ok(vec![])
+        }
+    }
+
+    let world = World::new(plan(), Order::Fixed, 1, &Chance::new(1));
+    let process = Process::start(&world).unwrap();
+    let spill = PatientSpill::new(Refusing::default(), process.shared.clone());
+    let mut piece = spill.begin(&[1]).unwrap();
+    piece.append(0, b"1").unwrap();
+    piece.finish().unwrap();
+    assert_eq!(world.clock.pauses.load(Relaxed), 4);
+    let troubles = world.clock.troubles.lock().unwrap();
+    assert!(
+        troubles.iter().all(|said| said.contains("/data/state: no storage space")),
+        "{troubles:?}"
+    );
+    assert_eq!(troubles.len(), 4);
+    assert_eq!(process.shared.troubles(), Vec::<String>::new());
+}
+
+#[test]
+fn every_fault_at_every_operation() {
+    let plan = plan();
+    let calm = World::new(plan, Order::Fixed, 3, &Chance::new(1));
+    assert!(Process::start(&calm).unwrap().run().unwrap());
+    let expected = verify::verify(&calm);
+    let operations = calm.disk.operations();
+    let has = |name: &str| operations.iter().any(|operation| operation == name);
+    for name in ["journal/orders.write", "journal/.ticks.sync", "epochs.write", "epochs.sync"] {
+        assert!(has(&format!("data/{name}")), "{name} is not among {operations:#?}");
+    }
+    for name in
+        ["sinks/priced_log.rename", "dead-letters/view.sync", "dead-letters/retry/s1.remove"]
+    {
+        assert!(has(&format!("data/{name}")), "{name} is not among {operations:#?}");
+    }
+    for (at, operation) in operations.iter().enumerate() {
+        for fault in Fault::ALL {
+            let powers: &[bool] = if fault.ends_the_process() { &[false, true] } else { &[false] };
+            for &power in powers {
+                let run = || {
+                    let world = disturbed(plan, fault, at, power);
+                    if world.disk.hits() == 0 {
+                        return;
+                    }
+                    check_troubles(&world, fault);
+                    assert_eq!(verify::verify(&world), expected);
+                };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                    eprintln!(
+                        "this was {fault:?} at {operation}, number {at}; power lost: {power}"
+                    );
+                    resume_unwind(panic);
+                }
+            }
+        }
+    }
+}
+
+/// Whoever waits says for what.
+fn check_troubles(world: &World, fault: Fault) {
+    let reason = match fault {
+        Fault::Kill | Fault::Torn => return,
+        Fault::Full => "no storage space",
+        Fault::Io => "Input/output error",
+        Fault::Denied => "permission denied",
+        Fault::ReadOnly => "read-only filesystem",
+    };
+    for trouble in world.clock.troubles.lock().unwrap().iter() {
+        assert!(trouble.contains(reason), "{trouble}");
+        assert!(trouble.contains("/data/"), "{trouble}");
+    }
+    assert!(world.clock.pauses.load(Relaxed) <= world.disk.hits());
+}
