@@ -374,6 +374,9 @@ pub(crate) struct Nexmark {
     /// Whether the input is journalled.
     #[arg(long, value_enum, default_value_t = Switch::Off)]
     pub(crate) journal: Switch,
+    /// Whether the changes of every epoch are hashed, as a run does for its epoch log.
+    #[arg(long, value_enum, default_value_t = Switch::Off)]
+    pub(crate) digests: Switch,
     /// Memory that rows kept by key may take before they go to disk: `64MiB`. Without it, no bound.
     #[arg(long)]
     pub(crate) memory_limit: Option<Size>,

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
+use syncline_change::digest::ChangeDigest;
 use syncline_change::row::RowCodec;
 use syncline_change::source::{FileRange, Source};
 use syncline_change::units::Size;
@@ -160,6 +161,11 @@ fn measure(arguments: &cli::Nexmark, query: &'static str, sql: &str) -> Result<M
         }
         let inputs = inputs.into_iter().map(|part| part.input).collect();
         let output = circuit.step(epoch, 0, inputs)?;
+        if arguments.digests == Switch::On {
+            let mut changes = ChangeDigest::new(&circuit.views()[0].schema);
+            output.views[0].iter().try_for_each(|change| changes.update(change))?;
+            std::hint::black_box(changes.hex());
+        }
         let paused = clock::stopwatch_nanos();
         for change in &output.views[0] {
             rows_out += change.num_rows() as u64;
