@@ -232,7 +232,9 @@ fn dropped_and_repeated_epochs_are_found() {
         records.remove(3);
         (1..).zip(records).for_each(|(epoch, record)| record.epoch = epoch);
     });
-    check(&shop.differences(&batch()), &["the journal [4]"]);
+    let differences = shop.differences(&batch());
+    check(&differences[..1], &["the epoch log", "of which there is a checkpoint"]);
+    check(&differences[1..], &["the journal [4]"]);
 
     // Out of both of them: only the checkpoint tells, of what it has the digests of.
     let shop = Shop::with(&all_kept());
@@ -307,7 +309,9 @@ fn another_lock_and_another_pipeline_are_found() {
     let lock = Lock::read(&shop.path("syncline.lock")).unwrap().unwrap();
     let plan = &lock.views["totals"];
     shop.edit("syncline.lock", plan, "00112233445566778899aabbccddeeff");
-    check(&shop.differences(&batch()), &["the lock", "view `totals` has another plan"]);
+    let differences = shop.differences(&batch());
+    check(&differences[..1], &["the lock", "view `totals` has another plan"]);
+    check(&differences[1..], &["the manifest", "the lock"]);
 
     let shop = Shop::new();
     std::fs::remove_file(shop.path("syncline.lock")).unwrap();
@@ -333,6 +337,8 @@ fn run_with_wrong_operator() -> (Shop, Vec<ViewDef>) {
         serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     plans["totals"]["fingerprint"] = plan.into();
     std::fs::write(&path, plans.to_string()).unwrap();
+    // It names the lock of the other pipeline file.
+    std::fs::remove_dir_all(shop.data().join("manifests")).unwrap();
     (shop, wrong)
 }
 
