@@ -134,8 +134,8 @@ impl<'a> Process<'a> {
         Ok(process)
     }
 
-    /// Goes on until everything is done. `false`: the process has died.
-    pub(super) fn run(&mut self) -> Result<bool> {
+    /// Goes on until everything is done, or the process has died.
+    pub(super) fn run(&mut self) -> Result<()> {
         loop {
             let steps = self.possible();
             if steps.is_empty() {
@@ -143,14 +143,12 @@ impl<'a> Process<'a> {
                 if !self.possible().is_empty() {
                     continue;
                 }
-                let done = self.compute.sync();
-                return if self.world.disk.is_dead() { Ok(false) } else { done.map(|()| true) };
+                return self.compute.sync();
             }
-            let done = self.step(self.world.choose(&steps));
+            self.step(self.world.choose(&steps))?;
             if self.world.disk.is_dead() {
-                return Ok(false);
+                return Ok(());
             }
-            done?;
         }
     }
 
