@@ -28,8 +28,6 @@ use crate::reread::Reread;
 /// Epochs that may wait for the circuit.
 const SEQUENCED_MAX: usize = 2;
 const SOURCES: usize = 2;
-/// Segments of the journal have room for a few epochs.
-const SEGMENT_BYTES_MAX: u64 = 3_000;
 const FIRST_LETTER: &str = "s1";
 
 type Decoder = (String, usize, SchemaRef, Arc<dyn Decode>);
@@ -76,7 +74,7 @@ impl<'a> Process<'a> {
         let connect = |name: &str, config: &SinkConfig| world.sink(name, config);
         let clock = world.clock.clone();
         let mut opened = Opened::new(&dir, world.prepared, circuit, 1, clock, &connect)?;
-        opened.journal.set_segment_bytes_max(SEGMENT_BYTES_MAX);
+        opened.journal.set_segment_bytes_max(world.segment_bytes_max);
         *world.clock.shared.lock().unwrap() = Arc::downgrade(&opened.shared);
         let shared = opened.shared.clone();
         let (stop, stopped) = watch::channel(false);
