@@ -35,7 +35,12 @@ impl Fault {
         matches!(self, Self::Kill | Self::Torn)
     }
 
-    /// Whether it can happen to an operation of this kind at all.
+    /// Whether it can happen to the operation of this name.
+    pub fn can_be_at(self, operation: &str) -> bool {
+        let name = operation.rsplit('.').next();
+        Kind::ALL.into_iter().any(|kind| Some(kind.name()) == name && self.can_hit(kind))
+    }
+
     fn can_hit(self, kind: Kind) -> bool {
         match self {
             Self::Kill | Self::Torn | Self::Io | Self::ReadOnly => true,
@@ -70,6 +75,18 @@ enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 9] = [
+        Self::Create,
+        Self::Append,
+        Self::Write,
+        Self::SetLen,
+        Self::Sync,
+        Self::Rename,
+        Self::Remove,
+        Self::CreateDir,
+        Self::SyncDir,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::Create => "create",

@@ -21,6 +21,9 @@ use crate::prepare::Prepared;
 /// A run that waits more often than this will never end.
 const PAUSES_MAX: usize = 1_000;
 
+/// What a wait takes, whatever its jitter.
+const PAUSE_US: i64 = 500_000;
+
 /// All that is left to chance, from one seed.
 #[derive(Clone)]
 pub(super) struct Chance(Arc<Mutex<StdRng>>);
@@ -54,12 +57,12 @@ impl Clock for FakeClock {
         self.now_us.load(Relaxed)
     }
 
-    fn pause(&self, delay: Duration) -> Option<Duration> {
+    fn pause(&self, _: Duration) -> Option<Duration> {
         assert!(self.pauses.fetch_add(1, Relaxed) < PAUSES_MAX, "this waits for ever");
         if let Some(shared) = self.shared.lock().unwrap().upgrade() {
             self.troubles.lock().unwrap().extend(shared.troubles());
         }
-        self.now_us.fetch_add(delay.as_micros() as i64, Relaxed);
+        self.now_us.fetch_add(PAUSE_US, Relaxed);
         // The dead do not wait.
         (!self.disk.is_dead()).then_some(Duration::ZERO)
     }

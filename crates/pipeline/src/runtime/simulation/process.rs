@@ -12,6 +12,7 @@ use syncline_connect::config::{OnError, SinkConfig};
 use syncline_connect::decode::json::JsonDecode;
 use syncline_store::DataDir;
 use syncline_store::dead_letters::{Filter, RetryRequest, State, request_retry};
+use syncline_store::journal::Journal;
 use tokio::sync::{mpsc, watch};
 
 use super::super::compute::Compute;
@@ -27,9 +28,9 @@ use crate::reread::Reread;
 /// Epochs that may wait for the circuit.
 const SEQUENCED_MAX: usize = 2;
 const SOURCES: usize = 2;
-/// Segments of the journal have room for a few epochs.
-const SEGMENT_BYTES_MAX: u64 = 3_000;
 const FIRST_LETTER: &str = "s1";
+
+type Decoder = (String, usize, SchemaRef, Arc<dyn Decode>);
 
 /// What can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub(super) struct Process<'a> {
     compute: Compute,
     sinks: Vec<(Writer, mpsc::Receiver<Job>)>,
     acks: Vec<watch::Receiver<(u64, Option<Position>)>>,
-    decoders: Vec<(String, usize, SchemaRef, Arc<dyn Decode>)>,
+    decoders: Vec<Decoder>,
     to_sequencer: mpsc::Sender<Arrival>,
     arrivals: mpsc::Receiver<Arrival>,
     sequenced: VecDeque<Sequenced>,
@@ -73,7 +74,7 @@ impl<'a> Process<'a> {
         let connect = |name: &str, config: &SinkConfig| world.sink(name, config);
         let clock = world.clock.clone();
         let mut opened = Opened::new(&dir, world.prepared, circuit, 1, clock, &connect)?;
-        opened.journal.set_segment_bytes_max(SEGMENT_BYTES_MAX);
+        opened.journal.set_segment_bytes_max(world.segment_bytes_max);
         *world.clock.shared.lock().unwrap() = Arc::downgrade(&opened.shared);
         let shared = opened.shared.clone();
         let (stop, stopped) = watch::channel(false);
@@ -85,23 +86,12 @@ impl<'a> Process<'a> {
             feeds.push(feed);
             sinks.push((writer, jobs));
         }
-        let (mut ack_senders, mut acks, mut decoders, mut next) = (vec![], vec![], vec![], vec![]);
-        for (number, table) in world.prepared.tables.iter().enumerate() {
-            let (ack, acked) = watch::channel((0, None));
-            ack_senders.push(ack);
-            acks.push(acked);
-            let decode: Arc<dyn Decode> = Arc::new(JsonDecode::new(table.schema.clone(), &[])?);
-            decoders.push((table.name.clone(), number, table.schema.clone(), decode));
-            let standing = opened.journal.last_positions().get(&table.name);
-            let durable = position(standing.and_then(|standing| standing.position.as_ref()));
-            let acked = world.acked[number].load(Relaxed);
-            assert!(durable >= acked, "`{}` was told of {acked}, {durable} is left", table.name);
-            next.push(durable);
-        }
+        let next = world.next_chunks(&opened.journal);
+        let (to_acks, acks) = (0..SOURCES).map(|_| watch::channel((0, None))).unzip();
         let replay = Reread::new(opened.journal.replay(1)?, HashMap::new());
         let (to_sequencer, arrivals) = mpsc::channel(CHUNKS_QUEUED_MAX);
         let epoch = &world.prepared.pipeline.spec.run.epoch;
-        let mut sequencer = Sequencer::new(opened.journal, shared.clone(), ack_senders, epoch);
+        let mut sequencer = Sequencer::new(opened.journal, shared.clone(), to_acks, epoch);
         let mut compute = Compute::new(
             opened.circuit,
             shared.clone(),
@@ -120,7 +110,7 @@ impl<'a> Process<'a> {
             compute,
             sinks,
             acks,
-            decoders,
+            decoders: world.decoders(),
             to_sequencer,
             arrivals,
             sequenced,
@@ -134,8 +124,8 @@ impl<'a> Process<'a> {
         Ok(process)
     }
 
-    /// Goes on until everything is done. `false`: the process has died.
-    pub(super) fn run(&mut self) -> Result<bool> {
+    /// Goes on until everything is done, or the process has died.
+    pub(super) fn run(&mut self) -> Result<()> {
         loop {
             let steps = self.possible();
             if steps.is_empty() {
@@ -143,14 +133,12 @@ impl<'a> Process<'a> {
                 if !self.possible().is_empty() {
                     continue;
                 }
-                let done = self.compute.sync();
-                return if self.world.disk.is_dead() { Ok(false) } else { done.map(|()| true) };
+                return self.compute.sync();
             }
-            let done = self.step(self.world.choose(&steps));
+            self.step(self.world.choose(&steps))?;
             if self.world.disk.is_dead() {
-                return Ok(false);
+                return Ok(());
             }
-            done?;
         }
     }
 
@@ -298,6 +286,28 @@ fn position(position: Option<&Position>) -> usize {
 }
 
 impl World {
+    /// Where sources go on, which is not before what they were told is safe.
+    fn next_chunks(&self, journal: &Journal) -> Vec<usize> {
+        let next = self.prepared.tables.iter().zip(&self.acked).map(|(table, acked)| {
+            let standing = journal.last_positions().get(&table.name);
+            let durable = position(standing.and_then(|standing| standing.position.as_ref()));
+            let acked = acked.load(Relaxed);
+            assert!(durable >= acked, "`{}` was told of {acked}, {durable} is left", table.name);
+            durable
+        });
+        next.collect()
+    }
+
+    fn decoders(&self) -> Vec<Decoder> {
+        let tables = self.prepared.tables.iter().enumerate();
+        let decoders = tables.map(|(number, table)| {
+            let decode: Arc<dyn Decode> =
+                Arc::new(JsonDecode::new(table.schema.clone(), &[]).unwrap());
+            (table.name.clone(), number, table.schema.clone(), decode)
+        });
+        decoders.collect()
+    }
+
     fn sink(
         &self,
         name: &str,
