@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod demo;
 mod dlq;
+mod explain;
 mod init;
 mod query;
 mod remote;
@@ -28,6 +29,8 @@ use crate::terminal;
 const FAILED: u8 = 1;
 /// The command line or the pipeline file is wrong.
 const WRONG: u8 = 2;
+/// Done in part: what is left out is said.
+const PARTLY: u8 = 3;
 
 /// Why a command did not do what it was asked to: what to say, and the exit code.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(arguments) => run::run(arguments),
         Command::Test(file) => test::test(file.file.as_deref()),
         Command::Query(arguments) => query::query(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Tap(arguments) => tap::tap(&arguments),
         Command::Dlq { command } => dlq::dlq(command),
         Command::Schema => {

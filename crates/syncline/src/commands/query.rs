@@ -180,7 +180,7 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
     }
 }
 
-fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
+pub(super) fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
     let Some(rows) = part.rows.first() else { return Ok(()) };
     let journalled = rows.schema();
     let named = |schema: &SchemaRef| -> Vec<(String, String)> {

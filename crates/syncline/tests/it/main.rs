@@ -4,6 +4,7 @@
 mod commands;
 mod dead_letters;
 mod docs;
+mod explain;
 mod folder;
 mod help;
 mod kill;
