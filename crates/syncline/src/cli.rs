@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Test(File),
     /// Reads kept views with SQL, of a running or a stopped pipeline.
     Query(Query),
-    /// Shows the input rows that a row of a view comes from, and proves it by computing it from them.
+    /// Shows the input rows that a row of a view comes from, and since when it is so.
     Explain(Explain),
     /// Shows the live changes of a source or view of a running pipeline.
     Tap(Tap),

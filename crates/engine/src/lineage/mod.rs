@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, filter_record_batch};
+use syncline_change::row::RowCodec;
 use syncline_change::{Error, ErrorKind, Result};
 
 use self::rows::{Keys, distinct};
@@ -196,26 +197,20 @@ fn all_whole(inputs: &Inputs<'_>, needed: &BTreeSet<String>, why: &str) -> Whole
     names.filter(|name| needed.contains(*name)).map(|name| (name.clone(), why.to_owned())).collect()
 }
 
-/// What to try one after another: the rows as they were traced, then with all rows of one table, then
-/// with all rows of all tables.
-fn widened(inputs: &Inputs<'_>, needed: &BTreeSet<String>, whole: Whole) -> Vec<Whole> {
-    let all = all_whole(inputs, needed, "the traced rows alone do not give the row");
-    let with = |more: &mut dyn Iterator<Item = (String, String)>| {
-        let mut widened = whole.clone();
-        more.for_each(|(name, why)| {
-            widened.entry(name).or_insert(why);
-        });
-        widened
-    };
-    let one = all.clone().into_iter().map(|one| with(&mut std::iter::once(one)));
-    let tries = std::iter::once(whole.clone()).chain(one).chain([with(&mut all.into_iter())]);
-    let mut kept: Vec<Whole> = Vec::new();
-    for next in tries {
-        if !kept.contains(&next) {
-            kept.push(next);
-        }
+/// What to try one after another: the rows as they were traced, then with all rows of one table more,
+/// then with all rows of all tables.
+fn widened(inputs: &Inputs<'_>, needed: &BTreeSet<String>, traced: Whole) -> Vec<Whole> {
+    let mut all = all_whole(inputs, needed, "the traced rows alone do not give the row");
+    let mut tries = vec![traced.clone()];
+    for (name, why) in all.iter().filter(|(name, _)| !traced.contains_key(*name)) {
+        let mut one = traced.clone();
+        one.insert(name.clone(), why.clone());
+        tries.push(one);
     }
-    kept
+    all.extend(traced);
+    tries.push(all);
+    tries.dedup();
+    tries
 }
 
 /// The rows that have the condition's values in its columns.
@@ -236,7 +231,7 @@ fn fitting(rows: &RecordBatch, condition: &RecordBatch) -> Result<RecordBatch> {
 
 /// Whether two batches have the same rows equally often, in any order.
 fn same_bits(a: &RecordBatch, b: &RecordBatch) -> Result<bool> {
-    let codec = syncline_change::row::RowCodec::new(a.schema())?;
+    let codec = RowCodec::new(a.schema())?;
     let sorted = |rows: &RecordBatch| -> Result<Vec<Box<[u8]>>> {
         let encoded = codec.encode_batch(rows)?;
         let mut rows: Vec<Box<[u8]>> = encoded.iter().map(|row| row.data().into()).collect();

@@ -33,11 +33,13 @@ pub(super) struct Trace<'a> {
     pub(super) found: BTreeMap<String, Keys>,
     /// Relations of which everything may matter, and why.
     pub(super) whole: BTreeMap<String, String>,
+    /// Whether what is traced is not shown itself, but a value that rows are computed with.
+    for_value: bool,
 }
 
 impl<'a> Trace<'a> {
     pub(super) fn new(engine: &'a BatchEngine, time_us: i64) -> Self {
-        Self { engine, time_us, found: BTreeMap::new(), whole: BTreeMap::new() }
+        Self { engine, time_us, found: BTreeMap::new(), whole: BTreeMap::new(), for_value: false }
     }
 
     pub(super) fn run(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
@@ -113,14 +115,17 @@ impl<'a> Trace<'a> {
         Ok(())
     }
 
-    /// A subquery's value depends on all rows of its result.
+    /// The value of a subquery depends on all rows of its result.
     fn subquery(&mut self, subquery: &Subquery) -> Result<()> {
         let plan = &subquery.subquery;
         if !subquery.outer_ref_columns.is_empty() {
             return self.everything(plan, "a subquery that depends on the row is not traced");
         }
         let all = distinct(&arrow_schema(plan), &self.run(plan)?)?;
-        self.trace(plan, all)
+        let outside = std::mem::replace(&mut self.for_value, true);
+        let traced = self.trace(plan, all);
+        self.for_value = outside;
+        traced
     }
 
     /// Rows that are left out make place for others, so they matter too.
@@ -150,7 +155,11 @@ impl<'a> Trace<'a> {
         let keys: Vec<Expr> = keys.into_iter().cloned().collect();
         let rows = self.beside(&aggregate.input, &keys)?;
         if !matches!(aggregate.group_expr.first(), Some(Expr::GroupingSet(_))) {
-            let groups = rows.of(&columns(wanted, 0, keys.len())?)?;
+            let ends = if self.for_value { self.ends(aggregate, &keys, wanted)? } else { None };
+            let groups = match ends {
+                Some(ends) => ends,
+                None => rows.of(&columns(wanted, 0, keys.len())?)?,
+            };
             return self.trace(&aggregate.input, groups);
         }
         let ids = cast(wanted.column(keys.len()), &DataType::UInt64)?;
@@ -166,6 +175,33 @@ impl<'a> Trace<'a> {
         }
         let schema = arrow_schema(&aggregate.input);
         self.trace(&aggregate.input, distinct(&schema, &found)?)
+    }
+
+    /// Where an aggregate has nothing but `min` and `max`, the rows that have these values. A bound such
+    /// as the newest time would otherwise come from all rows there are.
+    fn ends(
+        &self,
+        aggregate: &Aggregate,
+        keys: &[Expr],
+        wanted: &RecordBatch,
+    ) -> Result<Option<RecordBatch>> {
+        let mut found = Vec::with_capacity(aggregate.aggr_expr.len());
+        for (i, expr) in aggregate.aggr_expr.iter().enumerate() {
+            let Expr::AggregateFunction(call) = expr.clone().unalias_nested().data else {
+                return Ok(None);
+            };
+            let of = call.params;
+            let is_end = matches!(call.func.name(), "min" | "max") && of.filter.is_none();
+            let ([value], true) = (of.args.as_slice(), is_end) else { return Ok(None) };
+            let of_group: Vec<Expr> = keys.iter().chain([value]).cloned().collect();
+            let shown: Vec<usize> = (0..keys.len()).chain([keys.len() + i]).collect();
+            let rows = self.beside(&aggregate.input, &of_group)?;
+            found.push(rows.of(&wanted.project(&shown)?)?);
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        distinct(&arrow_schema(&aggregate.input), &found).map(Some)
     }
 
     /// The rows of the partitions; those of the sessions, where the functions look no further.

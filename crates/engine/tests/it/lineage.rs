@@ -205,7 +205,13 @@ fn rows_in_order() {
 #[test]
 fn scalar_subqueries() {
     let sql = "SELECT n FROM t WHERE n > (SELECT min(n) - 100 FROM u WHERE k = 1)";
-    check(sql, &[("n", "4")], &[4], &[101, 102]);
+    check(sql, &[("n", "4")], &[4], &[101]);
+    let sql = "SELECT n FROM t WHERE n * 100 < (SELECT sum(n) FROM u WHERE k = 1)";
+    check(sql, &[("n", "2")], &[2], &[101, 102]);
+    let sql = "SELECT g, sum(n) AS s FROM t WHERE ts > (SELECT max(ts) FROM t) - INTERVAL '15 seconds' GROUP BY g";
+    check(sql, &[("g", "c")], &[6, 7, 7], &[]);
+    let sql = "SELECT n, (SELECT min(k) + max(n) FROM u WHERE g <> 'y') AS m FROM t";
+    check(sql, &[("n", "4")], &[4], &[101, 102, 104]);
 }
 
 #[test]

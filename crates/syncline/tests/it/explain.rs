@@ -136,7 +136,7 @@ fn when_a_row_changed() {
 
     let said = folder.run(&["explain", "sums", "sensor=b", "--history", "--limit", "1"]).ok();
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines[0], "1 older changes are left out");
+    assert_eq!(lines[0], "1 older change is left out");
     assert!(lines[3].ends_with("  -  b         0.5  1"), "{said}");
     assert!(lines[4].ends_with("  +  b         4.5  2"), "{said}");
     assert!(lines[5].starts_with(&format!("as it is since epoch {} (", second["epoch"])), "{said}");
@@ -182,7 +182,7 @@ fn what_is_wrong_with_the_question_ends_with_2() {
         (&["sum"][..], &["there is no view `sum`", "did you mean `sums`?"][..]),
         (&["readings"], &["`readings` is a source"]),
         (&["sums", "senser=a"], &["`sums` has no column `senser`", "did you mean `sensor`?"]),
-        (&["sums", "n=many"], &["not of its column's type", "column `n`", "BIGINT", "`many`"]),
+        (&["sums", "n=many"], &["not of its column's type", "column `n`", "BIGINT", "many"]),
         (&["sums", "n=1", "n=2"], &["`n` is given twice"]),
         (&["sums", "sensor=a", "b"], &["`b` says of no column"]),
         (&["syncline.yaml", "sums", "b"], &["`b` says of no column"]),

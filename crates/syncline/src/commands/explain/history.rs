@@ -92,7 +92,8 @@ fn as_json(change: &Change) -> Value {
 
 fn print(view: &ViewInfo, changes: &[Change], left_out: usize) {
     if left_out > 0 {
-        say(format_args!("{left_out} older changes are left out"));
+        let changes = if left_out == 1 { "change is" } else { "changes are" };
+        say(format_args!("{left_out} older {changes} left out"));
     }
     let own = [("epoch", "BIGINT"), ("time", "TEXT"), ("", "TEXT")];
     let columns = columns(&view.schema);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde_json::{Value, json};
-use syncline_change::{Error, Result, json as rows_json, types};
+use syncline_change::{Error, ErrorKind, Result, json as rows_json, types};
 use syncline_engine::{
     Asked, BatchEngine, Circuit, Content, Explained, Options, SourceRows, TableContent, ViewInfo,
 };
@@ -127,7 +127,14 @@ impl Done {
             info.map_or(i64::MAX, |info| circuit.watermark_of(&info.tables))
         };
         let asked = Asked { view: &view.name, condition, rows_max };
-        let explained = engine.explain(&named, at.time_us, watermark_us, asked)?;
+        let explained = engine.explain(&named, at.time_us, watermark_us, asked);
+        let explained = explained.map_err(|error| match error.kind() {
+            ErrorKind::Input => error.hint(
+                "a row for which an expression fails is a dead letter of the view, and a view that has \
+                 such rows cannot be explained; see `syncline dlq ls`",
+            ),
+            _ => error,
+        })?;
         if explained.rows.num_rows() == 0 {
             return Err(nothing_fits(view, condition, at)?.into());
         }
