@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::MemTable;
+use datafusion::common::{DFSchema, DataFusionError, TableReference};
+use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_plan::collect;
 use syncline_change::row::canonical;
 use syncline_change::{Batch, Error, Result};
@@ -79,10 +79,26 @@ pub(crate) fn empty_table(schema: SchemaRef) -> Result<Arc<MemTable>, DataFusion
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![]])?))
 }
 
+/// A scan that stands for input number `input` of a node that is computed by itself, and has its
+/// columns by the names, qualifiers included, that the node's expressions use.
+pub(crate) fn stand_in(input: usize, table: &Arc<MemTable>, schema: &Arc<DFSchema>) -> LogicalPlan {
+    LogicalPlan::TableScan(TableScan {
+        table_name: TableReference::bare(format!("(input {input})")),
+        source: provider_as_source(table.clone()),
+        projection: None,
+        projected_schema: schema.clone(),
+        filters: vec![],
+        fetch: None,
+        statistics_requests: Default::default(),
+    })
+}
+
 /// Computes all views of a pipeline at once, over given table contents.
 pub struct BatchEngine {
-    runner: Runner,
-    views: Vec<PlannedView>,
+    pub(crate) runner: Runner,
+    /// In an order in which those that are read come first.
+    pub(crate) views: Vec<PlannedView>,
+    /// Of the tables, then of the views.
     tables: Vec<(String, Arc<MemTable>)>,
 }
 
@@ -117,8 +133,7 @@ impl BatchEngine {
         time_us: i64,
         watermark_us: impl Fn(&str) -> i64,
     ) -> Result<Vec<(String, Content)>> {
-        let computed = self.compute_each(contents, time_us, watermark_us)?;
-        computed.into_iter().map(|(name, content)| Ok((name, content?))).collect()
+        whole(self.compute_each(contents, time_us, watermark_us)?)
     }
 
     /// As [`compute`](Self::compute), with an error for those views alone that cannot be computed.
@@ -128,11 +143,35 @@ impl BatchEngine {
         time_us: i64,
         watermark_us: impl Fn(&str) -> i64,
     ) -> Result<Vec<(String, Result<Content>)>> {
+        let computed = self.fill_and_compute(contents, time_us, watermark_us, |_| true)?;
+        self.clear()?;
+        Ok(computed)
+    }
+
+    /// As [`compute`](Self::compute), for the views that are `wanted` by their names, which must be
+    /// all that they read too. Tables and views keep their rows until [`Self::clear`].
+    pub(crate) fn compute_some(
+        &self,
+        contents: &[TableContent],
+        time_us: i64,
+        watermark_us: impl Fn(&str) -> i64,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(String, Content)>> {
+        whole(self.fill_and_compute(contents, time_us, watermark_us, wanted)?)
+    }
+
+    fn fill_and_compute(
+        &self,
+        contents: &[TableContent],
+        time_us: i64,
+        watermark_us: impl Fn(&str) -> i64,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(String, Result<Content>)>> {
         for (name, rows) in contents {
             self.runner.fill(self.find(name)?, rows.clone())?;
         }
         let mut computed: Vec<(String, Result<Content>)> = Vec::new();
-        for view in &self.views {
+        for view in self.views.iter().filter(|view| wanted(&view.def.name)) {
             let name = &view.def.name;
             let failed = computed.iter().find(|(other, content)| {
                 content.is_err() && reads(&view.plan, other).unwrap_or(true)
@@ -148,14 +187,11 @@ impl BatchEngine {
             }
             computed.push((name.clone(), content));
         }
-        for (_, table) in &self.tables {
-            self.runner.fill(table, vec![])?;
-        }
         Ok(computed)
     }
 
     fn compute_one(&self, view: &PlannedView, time_us: i64, watermark_us: i64) -> Result<Content> {
-        let plan = self.runner.state.optimize(&view.plan).map_err(failed)?;
+        let plan = self.optimized(view)?;
         let mut content = Content::new(view.schema.clone(), view.order.clone())?;
         for rows in self.runner.run(&plan, time_us)? {
             let mut change = relabel(&Batch::inserts(rows), &view.schema)?;
@@ -167,12 +203,35 @@ impl BatchEngine {
         Ok(content)
     }
 
+    /// The plan of a view as it is run.
+    pub(crate) fn optimized(&self, view: &PlannedView) -> Result<LogicalPlan> {
+        self.runner.state.optimize(&view.plan).map_err(failed)
+    }
+
+    /// The columns of a table or view, and the rows that it is filled with.
+    pub(crate) fn content(&self, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let table = self.find(name)?;
+        let rows = table.batches[0]
+            .try_read()
+            .map_err(|_| Error::bug("a table is filled while it is read"))?;
+        Ok((datafusion::catalog::TableProvider::schema(table), rows.clone()))
+    }
+
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.tables.iter().try_for_each(|(_, table)| self.runner.fill(table, vec![]))
+    }
+
     fn find(&self, name: &str) -> Result<&MemTable> {
         let found = self.tables.iter().find(|(have, _)| have == name);
         found
             .map(|(_, table)| table.as_ref())
             .ok_or_else(|| Error::bug(format!("no table `{name}`")))
     }
+}
+
+/// All contents, or the first error.
+fn whole(computed: Vec<(String, Result<Content>)>) -> Result<Vec<(String, Content)>> {
+    computed.into_iter().map(|(name, content)| Ok((name, content?))).collect()
 }
 
 /// Whether a plan reads the table or view `name`.

@@ -38,7 +38,8 @@
 //! ```
 //!
 //! In reading order: [`table`] (what is asked for), `sql` (to plans), `circuit` (to operators),
-//! `operators`, `state` (what they remember), [`content`] (what a view holds), `batch` (the second opinion).
+//! `operators`, `state` (what they remember), [`content`] (what a view holds), `batch` (the second opinion),
+//! `lineage` (what a row comes from).
 
 #![warn(clippy::iter_over_hash_type)]
 
@@ -58,6 +59,7 @@ mod state;
 pub mod content;
 
 mod batch;
+mod lineage;
 
 pub use batch::{BatchEngine, TableContent, query};
 pub use circuit::{
@@ -65,6 +67,7 @@ pub use circuit::{
     TableInput, ViewInfo,
 };
 pub use content::{Content, Touched};
+pub use lineage::{Asked, Explained, SourceRows};
 pub use operators::PARTITIONS;
 pub use sql::{SqlError, SqlPosition};
 pub use table::{Emit, EventTime, TableDef, ViewDef};

@@ -98,19 +98,12 @@ impl Replayed {
     /// # Errors
     /// `Conflict` if a source had other columns then.
     pub fn step(&mut self, prepared: &Prepared, input: EpochInput) -> Result<StepOutput> {
-        let mut tables = Vec::new();
-        for part in input.inputs {
-            let number = prepared.tables.iter().position(|table| table.name == part.source);
-            // What was journalled of a source that is no longer there means nothing to the views.
-            let Some(table) = number else { continue };
-            check_columns(&prepared.tables[table].schema, &part)?;
-            tables.push(TableInput { table, rows: part.rows, finished: part.finished });
-        }
-        let output = self.circuit.step(input.epoch, input.time_us, tables)?;
+        (self.epoch, self.time_us) = (input.epoch, input.time_us);
+        let tables = table_inputs(prepared, input)?;
+        let output = self.circuit.step(self.epoch, self.time_us, tables)?;
         for (number, content) in &mut self.views {
             output.views[*number].iter().try_for_each(|change| content.apply(change))?;
         }
-        (self.epoch, self.time_us) = (input.epoch, input.time_us);
         Ok(output)
     }
 
@@ -124,6 +117,22 @@ impl Replayed {
     pub fn content(&self, view: &str) -> Option<&Content> {
         self.contents().find(|(name, _)| *name == view).map(|(_, content)| content)
     }
+}
+
+/// An epoch of the journal as a circuit takes it in.
+///
+/// # Errors
+/// `Conflict` if a source had other columns then.
+pub fn table_inputs(prepared: &Prepared, input: EpochInput) -> Result<Vec<TableInput>> {
+    let mut tables = Vec::new();
+    for part in input.inputs {
+        let number = prepared.tables.iter().position(|table| table.name == part.source);
+        // What was journalled of a source that is no longer there means nothing to the views.
+        let Some(table) = number else { continue };
+        check_columns(&prepared.tables[table].schema, &part)?;
+        tables.push(TableInput { table, rows: part.rows, finished: part.finished });
+    }
+    Ok(tables)
 }
 
 fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {

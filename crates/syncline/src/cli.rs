@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Test(File),
     /// Reads kept views with SQL, of a running or a stopped pipeline.
     Query(Query),
+    /// Shows the input rows that a row of a view comes from, and since when it is so.
+    Explain(Explain),
     /// Shows the live changes of a source or view of a running pipeline.
     Tap(Tap),
     /// Computes a run again from its journal and says whether everything is as it recorded.
@@ -152,6 +154,36 @@ pub(crate) struct Query {
     pub(crate) at: Option<u64>,
     #[arg(long, value_enum, default_value_t = RowFormat::Table)]
     pub(crate) format: RowFormat,
+    /// Where journal and state are kept, in place of what the pipeline file says.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    Text,
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(override_usage = "syncline explain [OPTIONS] [FILE] <VIEW> [COLUMN=VALUE]...")]
+pub(crate) struct Explain {
+    /// The pipeline file (may be left out), the name of a view or alert, then what its row has in
+    /// some columns: `origin=JFK`, `gate=NULL`, and `name='NULL'` for the text.
+    #[arg(num_args = 1.., required = true, value_names = ["FILE", "VIEW", "COLUMN=VALUE"])]
+    pub(crate) words: Vec<String>,
+    /// Explains the row as it was at the end of this epoch.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
+    /// Shows when the row changed instead: every change of it, the oldest first.
+    #[arg(long)]
+    pub(crate) history: bool,
+    /// Explains so many rows if more than one fits [default: 1], or shows so many of the newest
+    /// changes [default: all].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub(crate) format: ExplainFormat,
     /// Where journal and state are kept, in place of what the pipeline file says.
     #[arg(long)]
     pub(crate) data_dir: Option<PathBuf>,

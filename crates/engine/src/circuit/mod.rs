@@ -22,7 +22,9 @@ pub use node::{NodeKind, NodeStats};
 
 use crate::batch::Runner;
 use crate::content::Order;
-use crate::operators::{Change, Consolidate, Epoch, Input, Operator, Settle, Workers};
+use crate::operators::{
+    Change, Consolidate, Epoch, Input, Operator, Settle, Workers, watermark_of,
+};
 use crate::sql::{PlannedView, Session, SqlError, plan_views};
 use crate::state::Memory;
 use crate::table::{TableDef, ViewDef};
@@ -251,6 +253,12 @@ impl Circuit {
     /// row, and for a table without event time until it has ended.
     pub fn watermark(&self, table: usize) -> Option<i64> {
         Some(self.watermarks[table]).filter(|&watermark| watermark != i64::MIN)
+    }
+
+    /// How far event time has come for a view of these tables, in microseconds since 1970: what
+    /// `emit: final` goes by.
+    pub fn watermark_of(&self, tables: &[usize]) -> i64 {
+        watermark_of(tables, &self.watermarks, &self.idle)
     }
 
     /// The time (microseconds since 1970) from which on an epoch changes a view though no row comes;

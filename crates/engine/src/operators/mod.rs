@@ -47,7 +47,7 @@ pub(crate) use regroup::Regroup;
 pub(crate) use running::{Frames, Running};
 pub(crate) use scalars::Scalars;
 pub(crate) use session::Session;
-pub(crate) use settle::{Consolidate, Settle, micros};
+pub(crate) use settle::{Consolidate, Settle, micros, watermark_of};
 pub(crate) use temporal::{Temporal, When};
 pub(crate) use top::{Numbering, ROWS_MAX, Top, TopAppended};
 pub(crate) use union::Union;

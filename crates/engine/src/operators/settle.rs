@@ -95,6 +95,16 @@ struct Sums {
     come: Vec<(u32, i64)>,
 }
 
+/// How far event time has come in all of `tables`, given that of every table and which are idle.
+pub(crate) fn watermark_of(tables: &[usize], watermarks: &[i64], idle: &[bool]) -> i64 {
+    let of = |is_idle: bool| {
+        let tables = tables.iter().filter(move |&&table| idle[table] == is_idle);
+        tables.map(|&table| watermarks[table]).min()
+    };
+    // Where all are idle, none says more than before.
+    of(false).or_else(|| of(true)).unwrap_or(i64::MAX)
+}
+
 /// `emit: final`: holds rows back until the watermark has passed their `window_end`.
 pub(crate) struct Settle {
     view: String,
@@ -121,12 +131,7 @@ impl Settle {
     }
 
     fn watermark(&self, epoch: &Epoch<'_>) -> i64 {
-        let of = |idle: bool| {
-            let tables = self.tables.iter().filter(move |&&table| epoch.idle[table] == idle);
-            tables.map(|&table| epoch.watermarks[table]).min()
-        };
-        // Where all are idle, none says more than before.
-        of(false).or_else(|| of(true)).unwrap_or(i64::MAX)
+        watermark_of(&self.tables, epoch.watermarks, epoch.idle)
     }
 
     fn take_in(&mut self, epoch: &mut Epoch<'_>, batch: &Batch) -> Result<()> {

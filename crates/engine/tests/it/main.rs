@@ -7,6 +7,7 @@ mod documented;
 mod failing;
 mod generate;
 mod incremental;
+mod lineage;
 mod random;
 mod rig;
 mod slt;

@@ -11,8 +11,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use syncline_change::Batch;
 use syncline_engine::{
-    BatchEngine, Circuit, Content, Emit, EventTime, Options, StepOutput, TableDef, TableInput,
-    ViewDef,
+    Asked, BatchEngine, Circuit, Content, Emit, EventTime, Options, StepOutput, TableContent,
+    TableDef, TableInput, ViewDef,
 };
 
 /// One row of the test table `t`: small domains, so that groups, keys and whole rows repeat.
@@ -125,6 +125,9 @@ pub(crate) fn tables(setting: Setting) -> Vec<TableDef> {
     vec![table("t"), table("u")]
 }
 
+/// One in so many stories ends with a row of the view explained.
+const EXPLAINED_EVERY: usize = 8;
+
 /// Runs `sql` (and `helpers`, views that it may read) over many random stories.
 pub(crate) fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) {
     let cases = std::env::var("SYNCLINE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
@@ -133,8 +136,9 @@ pub(crate) fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) 
     let strategy = any_story(setting.deletions);
     for case in 0..cases {
         let story = strategy.new_tree(&mut runner).unwrap().current();
-        let one = run(setting, sql, helpers, &story, 1);
-        let two = run(setting, sql, helpers, &story, 2);
+        let explain = (case % EXPLAINED_EVERY == 0).then_some(case);
+        let one = run(setting, sql, helpers, &story, 1, explain);
+        let two = run(setting, sql, helpers, &story, 2, None);
         assert_eq!(one, two, "case {case}: one worker and two differ in {sql}");
     }
 }
@@ -145,13 +149,15 @@ pub(crate) fn check(sql: &str) {
     check_with(Setting::UPSERTS, sql, &[]);
 }
 
-/// Every change that the last view put out, as text, epoch by epoch.
+/// Every change that the last view put out, as text, epoch by epoch. In the end, row number `explain` of
+/// it is explained.
 fn run(
     setting: Setting,
     sql: &str,
     helpers: &[(&str, &str)],
     story: &Story,
     workers: usize,
+    explain: Option<usize>,
 ) -> Vec<String> {
     let mut views: Vec<ViewDef> = helpers
         .iter()
@@ -189,6 +195,10 @@ fn run(
             }
         });
         beside.assert_equal(&circuit, number, || format!(" of {story:?} with {setting:?}"));
+    }
+    if let Some(pick) = explain {
+        let explained = beside.explained(&circuit, story.len() as u64, pick);
+        assert!(explained.is_ok(), "{sql}\n{} of {story:?}", explained.unwrap_err());
     }
     trace
 }
@@ -232,6 +242,21 @@ impl Beside {
         }
     }
 
+    /// What the view is computed from: the rows of the tables, and how far event time has come.
+    fn input(&self, circuit: &Circuit) -> (Vec<TableContent>, i64) {
+        let contents = ["t", "u"].into_iter().zip(&self.held);
+        let contents = contents.map(|(name, held)| (name.to_owned(), held.batches().unwrap()));
+        let watermark = self.reads.iter().map(|&t| circuit.watermark(t).unwrap_or(i64::MIN));
+        (contents.collect(), watermark.min().unwrap_or(i64::MAX))
+    }
+
+    /// Explains row number `pick` of the view.
+    fn explained(&self, circuit: &Circuit, number: u64, pick: usize) -> Result<(), String> {
+        let (contents, watermark) = self.input(circuit);
+        let (times, held) = ((number as i64, watermark), self.kept.all().unwrap());
+        check_explained(&self.batch, &contents, times, "view", &held, pick)
+    }
+
     /// Both are equal, bit for bit.
     pub(crate) fn assert_equal(
         &self,
@@ -239,11 +264,7 @@ impl Beside {
         number: u64,
         story: impl FnOnce() -> String,
     ) {
-        let contents = ["t", "u"].into_iter().zip(&self.held);
-        let contents: Vec<_> =
-            contents.map(|(name, held)| (name.to_owned(), held.batches().unwrap())).collect();
-        let watermark = self.reads.iter().map(|&t| circuit.watermark(t).unwrap_or(i64::MIN));
-        let watermark = watermark.min().unwrap_or(i64::MAX);
+        let (contents, watermark) = self.input(circuit);
         let expect = self.batch.compute(&contents, number as i64, |_| watermark).unwrap();
         let (_, expect) = expect.into_iter().find(|(name, _)| name == "view").unwrap();
         let (got, expect) = (self.kept.all().unwrap(), expect.all().unwrap());
@@ -256,6 +277,38 @@ impl Beside {
             show(&expect),
         );
     }
+}
+
+/// Explains row number `pick` of what a view holds, and holds the explanation against what it promises.
+pub(crate) fn check_explained(
+    batch: &BatchEngine,
+    contents: &[TableContent],
+    (time_us, watermark_us): (i64, i64),
+    view: &str,
+    held: &RecordBatch,
+    pick: usize,
+) -> Result<(), String> {
+    if held.num_rows() == 0 {
+        return Ok(());
+    }
+    let row = held.slice(pick % held.num_rows(), 1);
+    let asked = Asked { view, condition: &row, rows_max: 1 };
+    let explained = batch.explain(contents, time_us, |_| watermark_us, asked);
+    let explained = explained.map_err(|error| error.report())?;
+    let told = || format!("of\n{}\nexplained by {explained:#?}", show(&row));
+    if explained.rows.num_rows() == 0 || !same_bits(&explained.rows.slice(0, 1), &row) {
+        return Err(format!("another row is explained instead {}", told()));
+    }
+    if !explained.verified {
+        return Err(format!("the input rows do not give the row {}", told()));
+    }
+    let known = ["a recursion is not traced", "the traced rows alone do not give the row"];
+    let reasons = explained.sources.iter().filter_map(|source| source.not_narrowed.as_deref());
+    let unknown: Vec<&str> = reasons.filter(|reason| !known.contains(reason)).collect();
+    if !unknown.is_empty() {
+        return Err(format!("it could not be traced: {unknown:?} {}", told()));
+    }
+    Ok(())
 }
 
 pub(crate) fn show(rows: &RecordBatch) -> String {

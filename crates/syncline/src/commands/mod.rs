@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod diff;
 mod dlq;
+mod explain;
 mod init;
 mod keys;
 mod query;
@@ -31,12 +32,12 @@ use syncline_pipeline::vars::Vars;
 use crate::cli::Command;
 use crate::terminal;
 
-/// Nothing differs, and something was not looked at.
-const PARTLY: u8 = 3;
 /// Failed, or a mismatch.
 const FAILED: u8 = 1;
 /// The command line or the pipeline file is wrong.
 const WRONG: u8 = 2;
+/// Done in part: what is left out is said.
+const PARTLY: u8 = 3;
 
 /// Why a command did not do what it was asked to: what to say, and the exit code.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(arguments) => run::run(arguments),
         Command::Test(file) => test::test(file.file.as_deref()),
         Command::Query(arguments) => query::query(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Tap(arguments) => tap::tap(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),

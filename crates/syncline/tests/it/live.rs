@@ -140,6 +140,30 @@ fn query_reads_the_past_while_the_present_goes_on() {
 }
 
 #[test]
+fn a_row_is_explained_while_the_pipeline_runs() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let running = Running::start(&folder);
+    let epochs: Vec<Value> = [100, 70, 200]
+        .iter()
+        .map(|value| running.post(&json!({"id": 1, "value": value}))["epoch"].clone())
+        .collect();
+    let explain = |arguments: &[&str]| -> Value {
+        let asked = ["explain", "large", "id=1", "--format", "json"];
+        serde_json::from_str(&folder.run(&[&asked, arguments].concat()).ok()).unwrap()
+    };
+    let row = json!({"id": 1, "value": 200.0});
+    let answer = explain(&[]);
+    assert_eq!(answer["sources"][0]["rows"], json!([{"epoch": epochs[2], "row": row}]));
+    assert_eq!(answer["verified"], true);
+    let history = explain(&["--history"]);
+    let changes = history["changes"].as_array().unwrap().iter();
+    let changes: Vec<_> = changes.map(|change| (&change["op"], &change["epoch"])).collect();
+    let ops = [json!("c"), json!("d"), json!("c")];
+    assert_eq!(changes, ops.iter().zip(&epochs).collect::<Vec<_>>());
+    running.stop();
+}
+
+#[test]
 fn tap_shows_changes_as_they_happen() {
     let folder = Folder::with_pipeline(PIPELINE);
     let running = Running::start(&folder);

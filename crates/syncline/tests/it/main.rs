@@ -7,6 +7,7 @@ mod dead_letters;
 mod disk;
 mod docs;
 mod evidence;
+mod explain;
 mod folder;
 mod help;
 mod keys;

@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, TableReference};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use syncline_change::Result;
 use syncline_change::row::RowCodec;
 
 use super::super::detail::plain;
 use super::{Compiler, Reason, arrow_schema};
-use crate::batch::{empty_table, failed};
+use crate::batch::{empty_table, failed, stand_in};
 use crate::circuit::bounds;
 use crate::circuit::node::Keeps;
 use crate::operators::{Anew, Arrangement, Each, PlanOver, Recompute, Regroup};
@@ -142,22 +141,4 @@ impl Compiler {
         let codec = RowCodec::new(arrow_schema(plan))?;
         Ok(Anew { plan: self.plan_over(plan, input)?, codec, view: self.view.clone(), left_out })
     }
-}
-
-/// A scan that stands for input number `input` of a recomputed node and has its columns by the
-/// names, qualifiers included, that the node's expressions use.
-pub(super) fn stand_in(
-    input: usize,
-    table: &Arc<datafusion::datasource::MemTable>,
-    schema: &Arc<DFSchema>,
-) -> LogicalPlan {
-    LogicalPlan::TableScan(TableScan {
-        table_name: TableReference::bare(format!("(input {input})")),
-        source: provider_as_source(table.clone()),
-        projection: None,
-        projected_schema: schema.clone(),
-        filters: vec![],
-        fetch: None,
-        statistics_requests: Default::default(),
-    })
 }

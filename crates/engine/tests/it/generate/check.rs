@@ -6,12 +6,12 @@ use std::sync::{Arc, LazyLock};
 use syncline_change::Batch;
 use syncline_change::row::canonical;
 use syncline_engine::{
-    BatchEngine, Circuit, Content, Emit, Options, TableDef, TableInput, ViewDef,
+    BatchEngine, Circuit, Content, Emit, Options, TableContent, TableDef, TableInput, ViewDef,
 };
 
 use super::queries::Relation;
 use super::tables::{Event, Story, Table};
-use crate::rig::{assert_unique, same_bits, show};
+use crate::rig::{assert_unique, check_explained, same_bits, show};
 
 /// Tables, views over them, and what happens.
 #[derive(Clone, Debug)]
@@ -197,7 +197,36 @@ fn run(case: &Case, story: &Story, workers: usize, compare: bool) -> Checked<Ran
         }
         stream.push(output.views);
     }
+    if let Some(batch) = &batch {
+        explain(case, batch, story.len() as i64, &held, &contents)?;
+    }
     Ok(Ran { stream, contents })
+}
+
+/// Explains a row of every view.
+fn explain(
+    case: &Case,
+    batch: &BatchEngine,
+    time_us: i64,
+    held: &[Content],
+    contents: &[Content],
+) -> Checked<()> {
+    let tables = table_contents(case, held);
+    for (view, content) in contents.iter().enumerate() {
+        let (name, rows) = (format!("v{view}"), content.all().unwrap());
+        // Cuts are random, and so is which row they pick.
+        let pick = (case.cuts >> 8) as usize;
+        let explained = check_explained(batch, &tables, (time_us, i64::MAX), &name, &rows, pick);
+        if let Err(message) = explained {
+            return wrong(format!("{name}: {message}"));
+        }
+    }
+    Ok(())
+}
+
+fn table_contents(case: &Case, held: &[Content]) -> Vec<TableContent> {
+    let names = case.tables.iter().map(|table| table.name.clone());
+    names.zip(held).map(|(name, held)| (name, held.batches().unwrap())).collect()
 }
 
 fn compare_with_batch(
@@ -207,9 +236,7 @@ fn compare_with_batch(
     held: &[Content],
     contents: &[Content],
 ) -> Checked<()> {
-    let names = case.tables.iter().map(|table| table.name.clone());
-    let tables: Vec<_> =
-        names.zip(held).map(|(name, held)| (name, held.batches().unwrap())).collect();
+    let tables = table_contents(case, held);
     let expected = match batch.compute(&tables, number as i64, |_| i64::MAX) {
         Ok(expected) => expected,
         Err(error) if error.kind() == syncline_change::ErrorKind::Input => {
