@@ -2,6 +2,7 @@
 //! on when the disk is mended.
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ impl Small {
         mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path);
         let mounted = mount.output().is_ok_and(|output| output.status.success());
         if !mounted {
-            eprintln!("NOTICE: skipped, because a tmpfs can only be mounted by root");
+            skipped("a full and a read-only disk", "a tmpfs cannot be mounted by this user");
         }
         mounted.then_some(Self(path))
     }
@@ -46,6 +47,12 @@ impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
+}
+
+/// Says so on the terminal itself, because what a test that passes prints is not shown.
+fn skipped(what: &str, why: &str) {
+    let said = format!("\nSKIPPED: {what} is not tried: {why}\n");
+    std::io::stderr().write_all(said.as_bytes()).unwrap();
 }
 
 fn many_rows() -> Value {
@@ -142,9 +149,8 @@ fn without_privileges(folder: &Folder, command: &mut Command) -> bool {
     let mut probe = Command::new(command.get_program());
     let can_run = probe.arg("--version").uid(NOBODY).gid(NOBODY).output().is_ok();
     if !can_run {
-        eprintln!(
-            "NOTICE: skipped, because root may write anywhere and nobody cannot run the binary"
-        );
+        let why = "root may write anywhere, and others cannot run the binary here";
+        skipped("a folder that is denied", why);
     }
     can_run
 }
