@@ -121,6 +121,12 @@ impl Replayed {
     pub fn content(&self, view: &str) -> Option<&Content> {
         self.contents().find(|(name, _)| *name == view).map(|(_, content)| content)
     }
+
+    /// The content of a view, if it is kept, without the circuit.
+    pub fn into_content(self, view: &str) -> Option<Content> {
+        let is_it = |number: &usize| self.circuit.views()[*number].name == view;
+        self.views.into_iter().find(|(number, _)| is_it(number)).map(|(_, content)| content)
+    }
 }
 
 fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {

@@ -38,6 +38,8 @@ pub struct Options {
     pub replay: bool,
     /// Reads the targets of sinks, and compares them with their views.
     pub sinks: bool,
+    /// The run goes on: nothing is said of epochs after the one that is verified.
+    pub goes_on: bool,
     /// Threads that compute; one, if nothing is said.
     pub workers: Option<usize>,
 }
@@ -89,8 +91,7 @@ fn verify_with(
         || options.sinks
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
     let past = &past;
-    let run =
-        Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
+    let run = Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
     run.verify(&mut report)?;
     Ok(report)
 }
@@ -119,7 +120,7 @@ impl Run<'_> {
             false => None,
         };
         let mut comparison = Comparison::new(self, state.circuit())?;
-        let last = self.past.recorded();
+        let last = self.last();
         let mut at_epoch = None;
         for input in self.past.inputs(Some(last))? {
             let input = match input {
@@ -175,6 +176,11 @@ impl Run<'_> {
             report.unchecked.push(format!("views of epochs {from} to {to}, which are after it"));
         }
         Ok(())
+    }
+
+    /// The last epoch that is spoken of.
+    fn last(&self) -> u64 {
+        if self.options.goes_on { self.epoch } else { self.past.recorded() }
     }
 
     /// A circuit of all views, or of the tables alone.

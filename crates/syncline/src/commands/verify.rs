@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use syncline_change::Error;
-use syncline_pipeline::verify::report::{Mismatch, Report, Verdict, ViewCheck};
+use syncline_pipeline::verify::report::{Judged, Mismatch, Report, Verdict, ViewCheck};
 use syncline_pipeline::verify::{self, Options};
 
 use super::{FAILED, Failure, PARTLY, prepare};
@@ -26,17 +26,16 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
         replay: arguments.replay,
         sinks: arguments.sinks,
         workers: Some(workers),
+        ..Options::default()
     };
     let bar = progress_bar();
     let report = verify::verify(&prepared, &data_dir, &options, &|epoch| bar.set_position(epoch))?;
     bar.finish_and_clear();
     match arguments.format {
         ReportFormat::Json => {
-            let text = serde_json::to_string(&JsonReport {
-                verdict: report.verdict(),
-                report: &report,
-            });
-            let text = text.map_err(|error| Error::bug("a report has no JSON form").source(error))?;
+            let text = serde_json::to_string(&Judged::from(report.clone()));
+            let text =
+                text.map_err(|error| Error::bug("a report has no JSON form").source(error))?;
             say(text);
         }
         ReportFormat::Text => print(&report),
@@ -46,13 +45,6 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
         Verdict::Partly => ExitCode::from(PARTLY),
         Verdict::Mismatch => ExitCode::from(FAILED),
     })
-}
-
-#[derive(serde::Serialize)]
-struct JsonReport<'a> {
-    verdict: Verdict,
-    #[serde(flatten)]
-    report: &'a Report,
 }
 
 fn progress_bar() -> ProgressBar {
@@ -92,9 +84,15 @@ fn print(report: &Report) {
     report.notes.iter().for_each(|note| say(format_args!("not asked for: {note}")));
     say(match report.verdict() {
         Verdict::Verified => {
-            format!("verified: the journal, the epoch log, {}{}", count(report.views.len(), "view"), sinks(report))
+            format!(
+                "verified: the journal, the epoch log, {}{}",
+                count(report.views.len(), "view"),
+                sinks(report)
+            )
         }
-        Verdict::Partly => "partly verified: nothing differs, and not all of it was checked".to_owned(),
+        Verdict::Partly => {
+            "partly verified: nothing differs, and not all of it was checked".to_owned()
+        }
         Verdict::Mismatch => format!("MISMATCH: {}", count(report.mismatches.len(), "difference")),
     });
 }
