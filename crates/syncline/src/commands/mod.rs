@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod dlq;
 mod init;
+mod interrupts;
 mod keys;
 mod query;
 mod remote;

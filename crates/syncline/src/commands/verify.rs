@@ -1,22 +1,26 @@
 //! `verify`: whether a run is what its journal says.
 
+mod watch;
+
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use syncline_change::Error;
+use syncline_pipeline::prepare::Prepared;
 use syncline_pipeline::verify::report::{Judged, Mismatch, Report, Verdict, ViewCheck};
 use syncline_pipeline::verify::{self, Options};
 
-use super::{FAILED, Failure, PARTLY, prepare};
+use super::{FAILED, Failure, PARTLY, load};
 use crate::cli::{self, ReportFormat};
 use crate::terminal::say;
+use watch::Watch;
 
 /// So much of a digest is shown to people.
 const DIGEST_SHOWN: usize = 16;
 
 pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
-    let prepared = prepare(arguments.file.file.as_deref())?;
-    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| prepared.pipeline.data_dir());
+    let pipeline = load(arguments.file.file.as_deref())?;
+    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| pipeline.data_dir());
     let workers = match arguments.workers {
         Some(workers) => usize::from(workers),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -28,16 +32,16 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
         workers: Some(workers),
         ..Options::default()
     };
+    if arguments.watch {
+        let watched = Watch { pipeline, data_dir, options, format: arguments.format };
+        return watch::watch(watched, arguments.every.0, arguments.rounds);
+    }
+    let prepared = Prepared::new(pipeline)?;
     let bar = progress_bar();
     let report = verify::verify(&prepared, &data_dir, &options, &|epoch| bar.set_position(epoch))?;
     bar.finish_and_clear();
     match arguments.format {
-        ReportFormat::Json => {
-            let text = serde_json::to_string(&Judged::from(report.clone()));
-            let text =
-                text.map_err(|error| Error::bug("a report has no JSON form").source(error))?;
-            say(text);
-        }
+        ReportFormat::Json => print_json(&report)?,
         ReportFormat::Text => print(&report),
     }
     Ok(match report.verdict() {
@@ -45,6 +49,12 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
         Verdict::Partly => ExitCode::from(PARTLY),
         Verdict::Mismatch => ExitCode::from(FAILED),
     })
+}
+
+fn print_json(report: &Report) -> Result<(), Error> {
+    let text = serde_json::to_string(&Judged::from(report.clone()));
+    say(text.map_err(|error| Error::bug("a report has no JSON form").source(error))?);
+    Ok(())
 }
 
 fn progress_bar() -> ProgressBar {
@@ -82,7 +92,12 @@ fn print(report: &Report) {
         report.unchecked.iter().for_each(|what| say(format_args!("  {what}")));
     }
     report.notes.iter().for_each(|note| say(format_args!("not asked for: {note}")));
-    say(match report.verdict() {
+    say(conclusion(report));
+}
+
+/// What it comes to, in a line.
+fn conclusion(report: &Report) -> String {
+    match report.verdict() {
         Verdict::Verified => {
             format!(
                 "verified: the journal, the epoch log, {}{}",
@@ -94,7 +109,7 @@ fn print(report: &Report) {
             "partly verified: nothing differs, and not all of it was checked".to_owned()
         }
         Verdict::Mismatch => format!("MISMATCH: {}", count(report.mismatches.len(), "difference")),
-    });
+    }
 }
 
 fn print_mismatch(mismatch: &Mismatch) {
