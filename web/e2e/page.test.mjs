@@ -231,6 +231,34 @@ describe("the page of the demo", { skip: !binary && "SYNCLINE_BIN is not set" },
     await page.context().close();
   });
 
+  test("a mismatch that another process has found stands on the top of every page", async () => {
+    const page = await open("#/query");
+    const { name } = await (await fetch(`${demo.url}api/v1/pipeline`)).json();
+    const rows = ['computed again: +1 ["JFK",31]'];
+    const report = {
+      verdict: "mismatch",
+      pipeline: name,
+      epoch: 2,
+      input: { epochs: 2, rows: 7, root: "00", chain: "00" },
+      views: [],
+      sinks: [],
+      mismatches: [{ what: "view fleet", epoch: 2, message: "they are not the same", rows }],
+      unchecked: ["views of epochs 3 to 9, which are after it"],
+      notes: [],
+    };
+    const told = await fetch(`${demo.url}api/v1/verification`, { method: "PUT", body: JSON.stringify(report) });
+    assert.equal(told.status, 200);
+    const banner = page.getByTestId("mismatch-banner");
+    await banner.waitFor();
+    assert.match(await banner.innerText(), /1 difference[^]*view fleet, epoch 2/);
+    await banner.getByRole("link").click();
+    const panel = page.getByTestId("reproducible");
+    await panel.getByText(rows[0]).waitFor();
+    assert.match(await panel.innerText(), /mismatch[^]*by verify --watch[^]*not the same[^]*Not checked/);
+    await shot(page, "mismatch-light");
+    await page.context().close();
+  });
+
   test("the page admits that the connection is gone", async () => {
     const page = await open("#/");
     await until("a rate", () => page.getByTestId("rows-per-s").innerText(), (t) => figure(t) >= 0);

@@ -44,7 +44,7 @@ export function ViewDigest({ view }: { view: string }) {
   if (digest === null) return null;
   return (
     <span className="view-digest num">
-      epoch {count(epoch)} <Hash of={`the digest of ${view}`} hash={digest} />
+      digest at epoch {count(epoch)} <Hash of={`the digest of ${view}`} hash={digest} />
     </span>
   );
 }
