@@ -73,9 +73,13 @@ impl DataDir {
         for folder in [dir.journal(), dir.dead_letters(), dir.retries(), dir.sinks()] {
             fs::create_dir(&folder)?;
         }
-        for folder in
-            [dir.path(), &dir.dead_letters(), &dir.sinks(), &dir.checkpoints(), &dir.manifests()]
-        {
+        for folder in [
+            dir.path(),
+            &dir.dead_letters(),
+            &dir.sinks(),
+            &dir.checkpoints(),
+            &dir.manifests(),
+        ] {
             fs::remove_unfinished(folder)?;
         }
         Ok(dir)

@@ -182,10 +182,9 @@ fn input_mismatch(summary: &Summary, record: &EpochRecord) -> Option<Mismatch> {
     let recorded = record.sources.iter().map(|(name, source)| (name.clone(), source.rows));
     let mut sources = summary.sources.clone();
     sources.sort();
-    if let Some((name, rows)) = sources
-        .iter()
-        .find(|(name, rows)| record.sources.get(name).is_none_or(|source| source.rows != *rows))
-    {
+    if let Some((name, rows)) = sources.iter().find(|(name, rows)| {
+        record.sources.get(name).is_none_or(|source| source.rows != *rows)
+    }) {
         let before = record.sources.get(name).map_or(0, |source| source.rows);
         return differs(format!("source {name} has {rows} rows in it, and {before} were recorded"));
     }

@@ -91,7 +91,8 @@ fn verify_with(
         || options.sinks
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
     let past = &past;
-    let run = Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
+    let run =
+        Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
     run.verify(&mut report)?;
     Ok(report)
 }

@@ -314,17 +314,12 @@ fn another_lock_and_another_pipeline_are_found() {
     let shop = Shop::new();
     shop.edit("syncline.yaml", "sum(amount)", "max(amount)");
     let differences = shop.differences(&batch());
-    assert!(
-        differences.iter().any(|d| d.contains("view totals") && d.contains("another pipeline"))
-    );
+    assert!(differences.iter().any(|d| d.contains("view totals") && d.contains("another pipeline")));
 }
 
 /// The run computed something else than its SQL says, and everything that it wrote fits that.
 fn run_with_wrong_operator() -> (Shop, Vec<ViewDef>) {
-    let shop = Shop::with(&PIPELINE.replace(
-        "count(*) AS orders",
-        "count(*) + CASE WHEN item = ''item2'' AND count(*) > 7 THEN 1 ELSE 0 END AS orders",
-    ));
+    let shop = Shop::with(&PIPELINE.replace("count(*) AS orders", "count(*) + CASE WHEN item = ''item2'' AND count(*) > 7 THEN 1 ELSE 0 END AS orders"));
     let wrong = shop.prepared().views;
     std::fs::write(shop.path("syncline.yaml"), PIPELINE).unwrap();
     let right = shop.prepared();
@@ -355,9 +350,7 @@ fn an_operator_that_was_wrong_is_found_with_its_first_epoch_and_rows() {
         let mismatch = &report.mismatches[0];
         assert_eq!((mismatch.what.as_str(), mismatch.epoch), ("view totals", Some(5)));
         assert!(mismatch.rows.iter().any(|r| r.contains("only by the circuit: [\"item2\",11")));
-        assert!(
-            mismatch.rows.iter().any(|r| r.contains("only by the batch engine: [\"item2\",10"))
-        );
+        assert!(mismatch.rows.iter().any(|r| r.contains("only by the batch engine: [\"item2\",10")));
     }
 }
 
@@ -373,11 +366,7 @@ fn what_somebody_did_to_a_sinks_file_is_found() {
         check(&shop.differences(&with_sinks()), words);
     };
     let altered = |lines: &mut Vec<String>| lines[1] = lines[1].replacen("item1", "item9", 1);
-    let words = [
-        "sink totals_out [",
-        "missing: {\"item\":\"item1\"",
-        "not the view's: {\"item\":\"item9\"",
-    ];
+    let words = ["sink totals_out [", "missing: {\"item\":\"item1\"", "not the view's: {\"item\":\"item9\""];
     check_file("totals.json", &altered, &words);
     let removed = |lines: &mut Vec<String>| drop(lines.remove(2));
     check_file("totals.json", &removed, &["sink totals_out", "missing: {\"item\":\"item2\""]);
