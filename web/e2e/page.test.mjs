@@ -102,6 +102,54 @@ describe("the page of the demo", { skip: !binary && "SYNCLINE_BIN is not set" },
     await page.context().close();
   });
 
+  test("what the page shows is verified when one asks for it", async () => {
+    const page = await open("#/");
+    const panel = page.getByTestId("reproducible");
+    await panel.getByRole("button", { name: "Verify now" }).click();
+    const state = panel.getByTestId("verification-state");
+    await until("an end", () => state.innerText(), (word) => !/never|verifying/.test(word));
+    assert.equal(await state.innerText(), "verified");
+    assert.match(await panel.innerText(), /At the end of epoch [\d,]+/);
+    assert.match(await panel.innerText(), /asked for on the page/);
+    assert.equal(await page.getByTestId("mismatch-banner").count(), 0);
+    const digest = page.locator(".view-card .hash").first();
+    await digest.waitFor();
+    assert.match(await digest.getAttribute("title"), /^[0-9a-f]{64}$/);
+    await panel.scrollIntoViewIfNeeded();
+    await shot(page, "verified-light");
+    await page.context().close();
+  });
+
+  test("the slider shows a view as it was, by pointer and by keyboard", async () => {
+    const page = await open("#/views/delay_by_airport");
+    const rows = () => page.locator(".rows-card").getByTestId("row").allInnerTexts();
+    const slider = page.getByRole("slider", { name: "Epoch" });
+    const state = page.getByTestId("past-state");
+    assert.equal(await state.innerText(), "live");
+    await page.locator(".rows-card").getByTestId("row").first().waitFor();
+    const last = Number(await slider.getAttribute("max")) - 1;
+    const then = Math.ceil(last / 2);
+    await slider.fill(String(then));
+    const settled = (text) => /^as of epoch [\d,]+, /.test(text);
+    await until("an earlier view", () => state.innerText(), settled);
+    const earlier = await rows();
+    const live = await (await fetch(`${demo.url}api/v1/views/delay_by_airport`)).json();
+    const was = await (await fetch(`${demo.url}api/v1/views/delay_by_airport?at=${then}`)).json();
+    assert.equal(was.epoch, then);
+    assert.equal(earlier.length, was.rows.length);
+    assert.notDeepEqual(was.rows, live.rows);
+    for (const [i, [origin]] of was.rows.entries()) assert.ok(earlier[i].startsWith(origin), earlier[i]);
+    await shot(page, "past-light");
+    await slider.focus();
+    await page.keyboard.press("ArrowLeft");
+    const before = `as of epoch ${(then - 1).toLocaleString("en-US")}, `;
+    await until("the epoch before", () => state.innerText(), (text) => text.startsWith(before));
+    await page.keyboard.press("End");
+    await until("the present", () => state.innerText(), (text) => text === "live");
+    await until("the rows of the present", rows, (texts) => texts.join() !== earlier.join());
+    await page.context().close();
+  });
+
   test("a dead letter tells its reason and shows the original text", async () => {
     const page = await open("#/dead-letters");
     const letter = page.getByTestId("dead-letter").first();
@@ -180,6 +228,34 @@ describe("the page of the demo", { skip: !binary && "SYNCLINE_BIN is not set" },
       reached = await page.evaluate(isNode);
     }
     assert.ok(reached, "a node of the graph has the focus");
+    await page.context().close();
+  });
+
+  test("a mismatch that another process has found stands on the top of every page", async () => {
+    const page = await open("#/query");
+    const { name } = await (await fetch(`${demo.url}api/v1/pipeline`)).json();
+    const rows = ['computed again: +1 ["JFK",31]'];
+    const report = {
+      verdict: "mismatch",
+      pipeline: name,
+      epoch: 2,
+      input: { epochs: 2, rows: 7, root: "00", chain: "00" },
+      views: [],
+      sinks: [],
+      mismatches: [{ what: "view fleet", epoch: 2, message: "they are not the same", rows }],
+      unchecked: ["views of epochs 3 to 9, which are after it"],
+      notes: [],
+    };
+    const told = await fetch(`${demo.url}api/v1/verification`, { method: "PUT", body: JSON.stringify(report) });
+    assert.equal(told.status, 200);
+    const banner = page.getByTestId("mismatch-banner");
+    await banner.waitFor();
+    assert.match(await banner.innerText(), /1 difference[^]*view fleet, epoch 2/);
+    await banner.getByRole("link").click();
+    const panel = page.getByTestId("reproducible");
+    await panel.getByText(rows[0]).waitFor();
+    assert.match(await panel.innerText(), /mismatch[^]*by verify --watch[^]*not the same[^]*Not checked/);
+    await shot(page, "mismatch-light");
     await page.context().close();
   });
 

@@ -15,6 +15,8 @@ const { changedCells } = await load("./src/live/view-rows.ts");
 const { cellText } = await load("./src/views/cell-text.ts");
 const { originalOf } = await load("./src/dead-letters/original.ts");
 const { columnDecimals, decimalsOf, numberText } = await load("./src/decimals.ts");
+const past = await load("./src/views/past.ts");
+const words = await load("./src/verification/words.ts");
 const { placeAsTree, placeInFlow, withoutPassing } = await load("./src/graph/layout.ts");
 
 const column = (name, type) => ({ name, type });
@@ -221,6 +223,26 @@ test("projections between two nodes are not drawn", () => {
   const drawn = withoutPassing({ nodes, edges: [...edges, ...shared] });
   assert.deepEqual(drawn.nodes.map(({ id }) => id), ["s", "shared", "v", "w"]);
   assert.deepEqual(drawn.edges, [edge("s", "v"), ...shared]);
+});
+
+test("the slider has every epoch, and the present to the right of them", () => {
+  assert.deepEqual(past.placeOf(null, 41), { position: 42, max: 42 });
+  assert.deepEqual(past.placeOf(1, 41), { position: 1, max: 42 });
+  assert.deepEqual(past.placeOf(99, 41), { position: 41, max: 42 });
+  assert.deepEqual(past.placeOf(null, 0), { position: 2, max: 2 });
+  for (const epoch of [1, 17, 41, null]) assert.equal(past.epochOf(past.placeOf(epoch, 41)), epoch);
+});
+
+test("a verification in words", () => {
+  assert.equal(words.shortDigest("0123456789abcdef"), "0123456789ab…");
+  assert.equal(words.shortDigest("0123"), "0123");
+  const mismatch = { what: "view totals", epoch: 1200, message: "", rows: [] };
+  assert.equal(words.placeOf(mismatch), "view totals, epoch 1,200");
+  assert.equal(words.placeOf({ ...mismatch, what: "the lock", epoch: null }), "the lock");
+  const report = { input: { epochs: 41, rows: 1 }, views: [{}], mismatches: [] };
+  assert.equal(words.summary(report), "41 epochs and 1 row of the journal, 1 view as recorded");
+  const differing = { input: null, views: [], mismatches: [mismatch] };
+  assert.equal(words.summary(differing), "0 views as recorded; 1 difference");
 });
 
 test("bytes that are no text are recognised", () => {

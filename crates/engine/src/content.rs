@@ -227,11 +227,7 @@ impl Touched {
 }
 
 /// Takes encoded rows out of a digest as often as they were there, and puts them in as they are now.
-fn digest_rows(
-    codec: &RowCodec,
-    rows: &[(&[u8], i64, i64)],
-    digest: &mut SetDigest,
-) -> Result<()> {
+fn digest_rows(codec: &RowCodec, rows: &[(&[u8], i64, i64)], digest: &mut SetDigest) -> Result<()> {
     let count = |count: i64| u64::try_from(count).unwrap_or(0);
     let mut bytes = Vec::new();
     for part in rows.chunks(DIGEST_ROWS) {

@@ -141,12 +141,7 @@ fn view_diff(view: &str, contents: [Option<&Content>; 2], rows_max: usize) -> Re
     Ok(diff)
 }
 
-fn causes(
-    a: &Side<'_>,
-    b: &Side<'_>,
-    first: &Replayed,
-    second: &Replayed,
-) -> Result<Vec<Cause>> {
+fn causes(a: &Side<'_>, b: &Side<'_>, first: &Replayed, second: &Replayed) -> Result<Vec<Cause>> {
     let mut causes = Vec::new();
     let (inputs, others) = (a.inputs(first.epoch)?, b.inputs(second.epoch)?);
     let part = inputs.iter().zip(&others).position(|(one, other)| one != other);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+pub use copy::Copied;
 use syncline_change::{Batch, Error, Result, types};
 use syncline_engine::{Circuit, Content, StepOutput, TableInput, ViewDef};
 use syncline_store::journal::{self, EpochInput, Replay};
 use syncline_store::{DataDir, SourceInput, epochs};
-pub use copy::Copied;
 
 use crate::file::LoadError;
 use crate::prepare::Prepared;
@@ -116,6 +116,12 @@ impl Replayed {
     /// The content of a view, if it is kept.
     pub fn content(&self, view: &str) -> Option<&Content> {
         self.contents().find(|(name, _)| *name == view).map(|(_, content)| content)
+    }
+
+    /// The content of a view, if it is kept, without the circuit.
+    pub fn into_content(self, view: &str) -> Option<Content> {
+        let is_it = |number: &usize| self.circuit.views()[*number].name == view;
+        self.views.into_iter().find(|(number, _)| is_it(number)).map(|(_, content)| content)
     }
 }
 

@@ -7,7 +7,9 @@ use syncline_change::{Error, Result};
 use syncline_connect::config::SourceConfig;
 use syncline_connect::file::Format;
 use syncline_connect::{file, resolve_schema};
-use syncline_engine::{BatchEngine, Circuit, Emit, EventTime, Options, SqlError, TableDef, ViewDef};
+use syncline_engine::{
+    BatchEngine, Circuit, Emit, EventTime, Options, SqlError, TableDef, ViewDef,
+};
 
 use crate::clock;
 use crate::file::{LoadError, Pipeline, Problem, spec};

@@ -187,8 +187,7 @@ fn read_contents(
 pub fn is_bundle(path: &Path) -> bool {
     const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     let mut start = [0; 4];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
-        && start == ZSTD_MAGIC
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == ZSTD_MAGIC
 }
 
 /// A name as a path that stays in its folder.

@@ -71,13 +71,9 @@ impl DataDir {
         let lock = Lock::take(&path)?;
         let dir = Self { path, disk, lock: Some(lock) };
         dir.lay_out()?;
-        for folder in [
-            dir.path(),
-            &dir.dead_letters(),
-            &dir.sinks(),
-            &dir.checkpoints(),
-            &dir.manifests(),
-        ] {
+        for folder in
+            [dir.path(), &dir.dead_letters(), &dir.sinks(), &dir.checkpoints(), &dir.manifests()]
+        {
             fs::remove_unfinished(&*dir.disk, folder)?;
         }
         Ok(dir)

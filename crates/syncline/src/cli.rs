@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use syncline_change::units::Size;
+use syncline_change::units::{Duration, Size};
 
 /// Real-time data sync and processing that anyone can reproduce.
 ///
@@ -206,6 +206,16 @@ pub(crate) struct Verify {
     /// Checks that the last manifest was signed with this public key.
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Goes on beside a running pipeline, at a low priority: verifies its newest checkpoint again and
+    /// again, and tells it what was found.
+    #[arg(long, conflicts_with_all = ["at", "sinks"])]
+    pub(crate) watch: bool,
+    /// How long --watch waits after each round.
+    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "watch")]
+    pub(crate) every: Duration,
+    /// Ends --watch after so many rounds; for tests.
+    #[arg(long, hide = true, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rounds: Option<u64>,
     /// Threads that compute; without it, one for each core.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod http;
 mod logs;
+mod priority;
 mod terminal;
 
 use std::process::ExitCode;

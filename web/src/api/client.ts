@@ -1,12 +1,14 @@
 import { parseExact } from "./exact-json.ts";
 import type {
   AlertStatus,
+  Checkpoint,
   DeadLetterDetail,
   DeadLetterPage,
   HistoryPoint,
   Pipeline,
   QueryResult,
   Stats,
+  Verification,
   ViewRows,
 } from "./messages.ts";
 
@@ -30,14 +32,20 @@ export class ApiError extends Error {
 
 /** How long an answer may take before the server counts as unreachable. */
 const ANSWER_TIMEOUT_MS = 30_000;
+/** The same for what is computed again from the journal, which may be long. */
+const REPLAY_TIMEOUT_MS = 600_000;
 
 /** Relative to the page, so that it also works below a proxy's path. */
 export function apiUrl(path: string): string {
   return new URL(`api/v1/${path}`, document.baseURI.replace(/#.*$/, "")).href;
 }
 
-async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
-  const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+async function request<T>(
+  path: string,
+  init: RequestInit = {},
+  timeoutMs = ANSWER_TIMEOUT_MS,
+): Promise<T> {
+  const timeout = AbortSignal.timeout(timeoutMs);
   const signal = init.signal ? AbortSignal.any([init.signal, timeout]) : timeout;
   let response: Response;
   let text: string;
@@ -76,8 +84,8 @@ function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> 
   return request(path, signal ? { ...init, signal } : init);
 }
 
-function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  return request(path, signal ? { signal } : {});
+function get<T>(path: string, signal?: AbortSignal, timeoutMs?: number): Promise<T> {
+  return request(path, signal ? { signal } : {}, timeoutMs);
 }
 
 export interface DeadLetterFilter {
@@ -97,6 +105,10 @@ export const api = {
 
   viewRows: (view: string, limit: number, offset: number, signal?: AbortSignal) =>
     get<ViewRows>(`views/${name(view)}?limit=${limit}&offset=${offset}`, signal),
+  viewRowsAt: (view: string, epoch: number, limit: number, offset: number, signal?: AbortSignal) => {
+    const path = `views/${name(view)}?at=${epoch}&limit=${limit}&offset=${offset}`;
+    return get<ViewRows>(path, signal, REPLAY_TIMEOUT_MS);
+  },
   viewCsvUrl: (view: string) => apiUrl(`views/${name(view)}/csv`),
 
   deadLetters: (filter: DeadLetterFilter, signal?: AbortSignal) => {
@@ -110,6 +122,10 @@ export const api = {
   retryDeadLetter: (id: string, text: string | null) =>
     post<unknown>(`dead-letters/${name(id)}/retry`, text === null ? {} : { text }),
   dropDeadLetter: (id: string) => post<unknown>(`dead-letters/${name(id)}/drop`, {}),
+
+  checkpoint: () => get<Checkpoint>("checkpoint"),
+  verification: () => get<Verification>("verification"),
+  verify: () => post<Verification>("verification", {}),
 
   alerts: (signal?: AbortSignal) => get<{ alerts: AlertStatus[] }>("alerts", signal),
   query: (sql: string, signal?: AbortSignal) => post<QueryResult>("query", { sql }, signal),

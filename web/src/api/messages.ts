@@ -143,6 +143,8 @@ export interface ViewRows {
   total: number;
   columns: Column[];
   rows: Row[];
+  /** The epoch's time, if the rows are those of a past one. */
+  time_ms?: number;
 }
 
 export interface ViewEvent {
@@ -200,4 +202,51 @@ export interface QueryResult {
   epoch: number;
   columns: Column[];
   rows: Row[];
+}
+
+export interface Checkpoint {
+  epoch: number;
+  time_ms: number;
+  input_root: string;
+  chain: string;
+  views: Record<string, { rows: number; digest: string }>;
+}
+
+/** What `syncline verify --format json` prints. */
+export interface VerificationReport {
+  verdict: "verified" | "partly" | "mismatch";
+  pipeline: string;
+  epoch: number;
+  input: { epochs: number; rows: number; root: string; chain: string } | null;
+  views: {
+    view: string;
+    rows: number;
+    digest: string;
+    is_recorded: boolean;
+    by_batch: boolean;
+    by_replay: boolean;
+  }[];
+  sinks: { sink: string; epoch: number; lines: number }[];
+  mismatches: Mismatch[];
+  unchecked: string[];
+  notes: string[];
+}
+
+export interface Mismatch {
+  what: string;
+  epoch: number | null;
+  message: string;
+  rows: string[];
+}
+
+export interface Verification {
+  state: "never" | "running" | "verified" | "partly" | "mismatch" | "failed";
+  epoch: number | null;
+  /** When it began, if it is running, or else when it ended. */
+  at_ms: number | null;
+  by: "page" | "watch" | null;
+  epochs_done: number | null;
+  error: string | null;
+  /** Of the last one that has ended. */
+  report: VerificationReport | null;
 }

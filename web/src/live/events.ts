@@ -15,7 +15,7 @@ export interface EventHandlers {
   message: (event: string, data: unknown) => void;
 }
 
-const EVENTS = ["stats", "view", "alert", "dead_letter"] as const;
+const EVENTS = ["stats", "view", "alert", "dead_letter", "verification"] as const;
 
 /**
  * Server-sent events that notice when they have died.

@@ -4,6 +4,7 @@ import { cell, useCell } from "./cell.ts";
 import { EventStream } from "./events.ts";
 import { appended, history, pointOf, replaceHistory } from "./history.ts";
 import { followOperators } from "./operators.ts";
+import { followCheckpoint, followVerification, loadVerification } from "./verification.ts";
 
 export interface Connection {
   state: "connecting" | "live" | "lost";
@@ -70,6 +71,7 @@ async function load(generation: number): Promise<void> {
     pipeline.set(description);
     replaceHistory(past.points);
     loadError.set(null);
+    void loadVerification();
   } catch (error) {
     if (!isCurrent()) return;
     loadError.set(ApiError.from(error));
@@ -88,11 +90,15 @@ function message(event: string, data: unknown): void {
   } else if (event === "dead_letter") {
     const { id } = data as DeadLetter;
     if (id) deadLetterRevision.set(deadLetterRevision.get() + 1);
+  } else if (event === "verification") {
+    void loadVerification();
   }
 }
 
 function takeStats(next: Stats): void {
   followOperators(next);
+  followCheckpoint(next.epoch);
+  followVerification();
   stats.set(next);
   heardAt.set(Date.now());
   history.set(appended(history.get(), pointOf(next)));

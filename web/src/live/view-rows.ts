@@ -68,6 +68,15 @@ export function useViewRows(info: ViewInfo, range: RowRange, isVisible = true): 
   return rows;
 }
 
+/** Rows of view `info` as they were at the end of `epoch`, in the view's own order. */
+export function usePastRows(info: ViewInfo, epoch: number | null, limit: number, offset: number) {
+  const fetcher = useCallback(
+    (signal: AbortSignal) => api.viewRowsAt(info.name, epoch ?? 1, limit, offset, signal),
+    [info.name, epoch, limit, offset],
+  );
+  return useRefetched(fetcher, epoch !== null);
+}
+
 function rowCount(view: string): number {
   return stats.get()?.views[view]?.rows ?? 0;
 }

@@ -2,6 +2,7 @@ import type { Pipeline } from "../api/messages.ts";
 import { PipelineGraph } from "../graph/pipeline-graph.tsx";
 import { bytes, milliseconds, seconds } from "../format.ts";
 import { useStats } from "../live/live.ts";
+import { Reproducible } from "../verification/reproducible.tsx";
 import { ViewCard } from "../views/view-card.tsx";
 import { Endpoints } from "./endpoints.tsx";
 import { FiguresOverTime } from "./figures-over-time.tsx";
@@ -15,6 +16,7 @@ export function Overview({ pipeline }: { pipeline: Pipeline }) {
       <Tiles />
       <FiguresOverTime />
       <PipelineGraph pipeline={pipeline} />
+      <Reproducible />
       <section aria-labelledby="views">
         <div className="section-head">
           <h2 id="views">Views</h2>

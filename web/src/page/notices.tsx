@@ -1,14 +1,20 @@
-import { clock, seconds } from "../format.ts";
+import { clock, plural, seconds } from "../format.ts";
 import { useCell } from "../live/cell.ts";
 import { heardAt, loadError, useConnection, usePipeline, useStats } from "../live/live.ts";
+import { verification } from "../live/verification.ts";
+import { hrefs } from "../route.ts";
+import { placeOf } from "../verification/words.ts";
 import { ErrorNote } from "./error-note.tsx";
 import { useNow } from "./use-now.ts";
+
+const MISMATCHES_SHOWN = 3;
 
 /** What the reader must know of the pipeline itself. */
 export function Notices() {
   return (
     <>
       <LoadFailure />
+      <VerificationMismatch />
       <PipelineState />
     </>
   );
@@ -30,6 +36,21 @@ export function LostConnection() {
       <span className="num">
         {heard !== null && `The figures below are from ${clock(heard)}. `}
         {waitS > 0 ? `Trying again in ${waitS} s.` : "Reconnecting…"}
+      </span>
+    </div>
+  );
+}
+
+/** That the run is not what its journal says. */
+function VerificationMismatch() {
+  const mismatches = useCell(verification, (v) => v?.report?.mismatches ?? null);
+  if (mismatches === null || mismatches.length === 0) return null;
+  return (
+    <div className="notice" data-tone="bad" role="alert" data-testid="mismatch-banner">
+      <strong>Verification found {plural(mismatches.length, "difference")}</strong>
+      <span>
+        {mismatches.slice(0, MISMATCHES_SHOWN).map(placeOf).join("; ")}.{" "}
+        <a href={hrefs.overview}>What was found</a>
       </span>
     </div>
   );

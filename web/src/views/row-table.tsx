@@ -16,10 +16,10 @@ interface RowTableProps {
   order?: readonly number[];
   /** Digits after the point of each column; without it, as many as its rows need. */
   decimals?: readonly number[];
-  changed?: ReadonlyMap<number, ReadonlySet<number>>;
+  changed?: ReadonlyMap<number, ReadonlySet<number>> | undefined;
   revision?: number;
   sort?: Sort | null;
-  onSort?: (column: string) => void;
+  onSort?: ((column: string) => void) | undefined;
 }
 
 const NO_COLUMNS: readonly number[] = [];

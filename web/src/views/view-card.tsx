@@ -8,6 +8,7 @@ import { useStats } from "../live/live.ts";
 import { keyIndexes, type RowRange, useViewRows } from "../live/view-rows.ts";
 import { ErrorNote } from "../page/error-note.tsx";
 import { hrefs } from "../route.ts";
+import { ViewDigest } from "../verification/digest.tsx";
 import { RowTable } from "./row-table.tsx";
 import { useOnScreen } from "./use-on-screen.ts";
 
@@ -60,6 +61,7 @@ export function ViewCard({ info }: { info: ViewInfo }) {
           {plural(total, "row")}
           <span className="dim"> · {changesPerS > 0 ? `${rate(changesPerS)} changes` : "no changes"}</span>
         </span>
+        <ViewDigest view={info.name} />
       </header>
       {error && <ErrorNote error={error} />}
       {data && data.rows.length > 0 && (

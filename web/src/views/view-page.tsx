@@ -3,15 +3,14 @@ import { api } from "../api/client.ts";
 import type { ViewInfo } from "../api/messages.ts";
 import { type ChartChoice, chartOrder, pickChart, visibleDecimals } from "../charts/pick.ts";
 import { ViewChart } from "../charts/view-chart.tsx";
-import { count, plural, rate } from "../format.ts";
+import { plural, rate } from "../format.ts";
 import { useIsLive, usePipeline, useStats } from "../live/live.ts";
-import { keyIndexes, type Sort, useViewRows } from "../live/view-rows.ts";
+import { keyIndexes, type Sort, usePastRows, useViewRows } from "../live/view-rows.ts";
 import { ErrorNote } from "../page/error-note.tsx";
-import { Pager } from "../page/pager.tsx";
 import { hrefs } from "../route.ts";
+import { ViewDigest } from "../verification/digest.tsx";
 import { ChartPicker } from "./chart-picker.tsx";
-import { RowTable } from "./row-table.tsx";
-import { EmptyView } from "./view-card.tsx";
+import { RowsCard } from "./rows-card.tsx";
 
 const PAGE_ROWS = 50;
 const CHART_ROWS = 1_000;
@@ -68,6 +67,9 @@ function ViewHead({ info }: { info: ViewInfo }) {
           {info.emit === "final" ? "final rows of closed windows" : "changes"}
           {info.key && info.key.length > 0 && <> · key {info.key.join(", ")}</>}
         </p>
+        <p className="page-sub">
+          <ViewDigest view={info.name} />
+        </p>
       </div>
       {info.kept && isLive && (
         <a className="button" href={api.viewCsvUrl(info.name)} download={`${info.name}.csv`}>
@@ -84,15 +86,20 @@ function ViewContent({ info }: { info: ViewInfo }) {
   const [chosen, setChosen] = useState<ChartChoice | null>(null);
   const [offset, setOffset] = useState(0);
   const [sort, setSort] = useState<Sort | null>(null);
+  // The epoch that the rows are shown as of; the chart stays with the present.
+  const [at, setAt] = useState<number | null>(null);
   const choice = chosen ?? automatic;
 
-  const table = useViewRows(info, { limit: PAGE_ROWS, offset, sort, fromEnd: false });
+  const live = useViewRows(info, { limit: PAGE_ROWS, offset, sort, fromEnd: false }, at === null);
+  const past = usePastRows(info, at, PAGE_ROWS, offset);
+  const table = at === null ? live : past;
   const isLarge = useStats((s) => (s?.views[info.name]?.rows ?? 0) > CHART_ROWS);
   const chartSort = isLarge ? chartOrder(choice, info.columns) : null;
   const isSeries = choice.kind === "line";
   const chartRange = { limit: CHART_ROWS, offset: 0, sort: chartSort, fromEnd: isSeries };
   const chart = useViewRows(info, chartRange, choice.kind !== "none");
-  const total = useStats((s) => s?.views[info.name]?.rows) ?? table.data?.total ?? 0;
+  const liveTotal = useStats((s) => s?.views[info.name]?.rows) ?? live.data?.total ?? 0;
+  const total = at === null ? liveTotal : (past.data?.total ?? 0);
 
   const decimals = useMemo(
     () => visibleDecimals(info.columns, table.data?.rows ?? [], chart.data?.rows ?? [], choice, BARS_SHOWN),
@@ -104,11 +111,6 @@ function ViewContent({ info }: { info: ViewInfo }) {
     if (offset > 0 && offset >= total) setOffset(Math.floor(Math.max(0, total - 1) / PAGE_ROWS) * PAGE_ROWS);
   }, [offset, total]);
 
-  const sortBy = (column: string) => {
-    setOffset(0);
-    setSort((now) => nextSort(now, column));
-  };
-
   return (
     <div className="view-page">
       <section className="card" aria-label="Chart">
@@ -119,7 +121,7 @@ function ViewContent({ info }: { info: ViewInfo }) {
             view={info.name}
             columns={info.columns}
             rows={chart.data.rows}
-            total={total}
+            total={liveTotal}
             isSorted={chartSort !== null}
             choice={choice}
             height={240}
@@ -133,43 +135,18 @@ function ViewContent({ info }: { info: ViewInfo }) {
         <pre className="sql">{info.sql.trim()}</pre>
         <p className="note">{info.columns.map((c) => `${c.name} ${c.type}`).join(" · ")}</p>
       </section>
-      <section className="card rows-card" aria-label="Rows">
-        <div className="card-head">
-          <h2>Rows</h2>
-          <span className="dim num">
-            {table.data && `as of epoch ${count(table.data.epoch)}`}
-            {sort && (
-              <button type="button" className="link" onClick={() => setSort(null)}>
-                back to the view's own order
-              </button>
-            )}
-          </span>
-        </div>
-        {table.error && <ErrorNote error={table.error} />}
-        {table.data && table.data.rows.length === 0 && total === 0 && <EmptyView info={info} />}
-        {table.data && table.data.rows.length > 0 && (
-          <div className="table-scroll" tabIndex={0} role="region" aria-label={`Rows of ${info.name}`}>
-            <RowTable
-              caption={`Rows of ${info.name}`}
-              columns={info.columns}
-              rows={table.data.rows}
-              keyColumns={key}
-              decimals={decimals}
-              changed={table.data.changed}
-              revision={table.data.revision}
-              sort={sort}
-              onSort={sortBy}
-            />
-          </div>
-        )}
-        <Pager label="Rows" offset={offset} limit={PAGE_ROWS} total={total} onOffset={setOffset} />
-      </section>
+      <RowsCard
+        info={info}
+        keyColumns={key}
+        decimals={decimals}
+        epoch={at}
+        onEpoch={setAt}
+        table={table}
+        sort={sort}
+        onSort={setSort}
+        page={{ offset, limit: PAGE_ROWS, total }}
+        onOffset={setOffset}
+      />
     </div>
   );
-}
-
-/** First click: largest first; second: smallest first; third: the view's own order. */
-function nextSort(now: Sort | null, column: string): Sort | null {
-  if (now?.column !== column) return { column, descending: true };
-  return now.descending ? { column, descending: false } : null;
 }

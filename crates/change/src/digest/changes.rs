@@ -17,7 +17,9 @@ use crate::row::canonical_column;
 use crate::{Batch, Result};
 
 #[cfg(target_endian = "big")]
-compile_error!("values are hashed as they are in memory, which is defined for little-endian machines");
+compile_error!(
+    "values are hashed as they are in memory, which is defined for little-endian machines"
+);
 
 /// What changes are hashed as; another definition of their bytes needs another context.
 const CONTEXT: &str = "syncline 1 changes of a view";

@@ -12,9 +12,9 @@ use syncline_change::sink::{Shape, Sink};
 use syncline_change::{Error, Result};
 
 use super::{SinkConfig, SinkFormat};
-pub use lines::{Lines, lines};
 use crate::blocking::OffThread;
 use crate::config::Mode;
+pub use lines::{Lines, lines};
 
 /// Text that is collected before it is written to a file.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -43,9 +43,11 @@ impl Past<'_> {
             let record = records.next().ok_or_else(|| {
                 Error::corrupt(format!("the epoch log has no record of epoch {}", input.epoch))
             })??;
-            if let Some(part) = input.inputs.iter().find(|part| {
-                !sources.iter().any(|(name, _)| *name == part.source)
-            }) {
+            if let Some(part) = input
+                .inputs
+                .iter()
+                .find(|part| !sources.iter().any(|(name, _)| *name == part.source))
+            {
                 return Err(Error::unsupported(format!(
                     "the journal has source `{}`, which is no longer in the pipeline file",
                     part.source

@@ -6,8 +6,8 @@ use syncline_change::{Error, Result};
 use syncline_store::checkpoints::Checkpoint;
 use syncline_store::journal::{EpochInput, Standing};
 use syncline_store::manifests::statement::{
-    self, CHANGES, Dependencies, Digests, Engine, Epochs, Journal, Lock, Parameters, Pipeline, STATE,
-    Source, Statement, Subject,
+    self, CHANGES, Dependencies, Digests, Engine, Epochs, Journal, Lock, Parameters, Pipeline,
+    STATE, Source, Statement, Subject,
 };
 use syncline_store::manifests::{self, Manifest};
 use syncline_store::{DataDir, Signer};

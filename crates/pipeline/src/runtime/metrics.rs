@@ -2,11 +2,15 @@
 //!
 //! Labels are names from the pipeline file and fixed words, never anything from a row.
 
+use std::collections::BTreeSet;
+
 use prometheus::{
     CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use syncline_change::{Error, Result};
+
+use crate::verify::report::Report;
 
 /// Upper bounds of latency buckets, in seconds.
 const LATENCY_BUCKETS: [f64; 16] = [
@@ -16,6 +20,9 @@ const LATENCY_BUCKETS: [f64; 16] = [
 /// Upper bounds of row count buckets.
 const ROW_BUCKETS: [f64; 9] =
     [0.0, 1.0, 10.0, 100.0, 1_000.0, 5_000.0, 20_000.0, 65_536.0, 262_144.0];
+/// Results of verified epochs.
+const VERIFIED: &str = "verified";
+const MISMATCH: &str = "mismatch";
 
 pub struct Metrics {
     registry: Registry,
@@ -40,6 +47,7 @@ pub struct Metrics {
     pub(super) retries: IntCounterVec,
     pub(super) errors: IntCounterVec,
     pub(super) dead_letters: IntCounterVec,
+    verify_epochs: IntCounterVec,
 }
 
 impl Metrics {
@@ -70,13 +78,27 @@ impl Metrics {
             retries: make.counters("retries_total", "Writes to a sink that were tried again.", &["sink"])?,
             errors: make.counters("errors_total", "Errors by what is to be done about them.", &["error_type"])?,
             dead_letters: make.counters("dead_letters_total", "Rows that became dead letters.", &["source", "stage", "error_type"])?,
+            verify_epochs: make.counters("verify_epochs_total", "Epochs that were verified, by result.", &["result"])?,
             registry: registry.clone(),
         };
-        make.counters("verify_epochs_total", "Epochs that were verified, by result.", &["result"])?;
+        // From the start, so that an alarm can wait for the first mismatch.
+        for result in [VERIFIED, MISMATCH] {
+            metrics.verify_epochs.with_label_values(&[result]);
+        }
         let info =
             make.int_gauges("build_info", "The version of Syncline, as a label.", &["version"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
+    }
+
+    /// Counts the epochs that a verification looked at. Something that differs in no epoch of its own,
+    /// such as the lock, counts as one.
+    pub fn count_verified(&self, report: &Report) {
+        let differing: BTreeSet<_> = report.mismatches.iter().map(|m| m.epoch).collect();
+        let differing = differing.len() as u64;
+        let epochs = report.input.as_ref().map_or(0, |input| input.epochs);
+        self.verify_epochs.with_label_values(&[MISMATCH]).inc_by(differing);
+        self.verify_epochs.with_label_values(&[VERIFIED]).inc_by(epochs.saturating_sub(differing));
     }
 
     /// All metrics in Prometheus' text format.

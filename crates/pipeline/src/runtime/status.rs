@@ -51,6 +51,8 @@ pub enum Event {
     DeadLetter(Box<DeadLetter>),
     /// New figures.
     Stats,
+    /// A verification has begun or ended.
+    Verification,
 }
 
 /// What is known of a source while it runs.

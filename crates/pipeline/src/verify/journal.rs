@@ -161,7 +161,7 @@ impl<'a> Comparison<'a> {
                 self.unhashed
             ));
         }
-        let last = self.run.past.recorded();
+        let last = self.run.last();
         if self.epoch < last {
             let from = self.epoch + 1;
             report.unchecked.push(format!("the journal and epoch log from epoch {from} to {last}"));
@@ -182,9 +182,10 @@ fn input_mismatch(summary: &Summary, record: &EpochRecord) -> Option<Mismatch> {
     let recorded = record.sources.iter().map(|(name, source)| (name.clone(), source.rows));
     let mut sources = summary.sources.clone();
     sources.sort();
-    if let Some((name, rows)) = sources.iter().find(|(name, rows)| {
-        record.sources.get(name).is_none_or(|source| source.rows != *rows)
-    }) {
+    if let Some((name, rows)) = sources
+        .iter()
+        .find(|(name, rows)| record.sources.get(name).is_none_or(|source| source.rows != *rows))
+    {
         let before = record.sources.get(name).map_or(0, |source| source.rows);
         return differs(format!("source {name} has {rows} rows in it, and {before} were recorded"));
     }

@@ -42,6 +42,8 @@ pub struct Options {
     pub replay: bool,
     /// Reads the targets of sinks, and compares them with their views.
     pub sinks: bool,
+    /// The run goes on: nothing is said of epochs after the one that is verified.
+    pub goes_on: bool,
     /// Threads that compute; one, if nothing is said.
     pub workers: Option<usize>,
     /// The last manifest must be signed with it.
@@ -95,8 +97,7 @@ fn verify_with(
         || options.sinks
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
     let (past, checkpoint) = (&past, checkpoint.as_ref());
-    let run =
-        Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
+    let run = Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
     run.verify(&mut report)?;
     Ok(report)
 }
@@ -126,12 +127,14 @@ impl Run<'_> {
         };
         let mut comparison = Comparison::new(self, state.circuit())?;
         let mut claims = Claims::read(self.past, self.options.key.as_ref(), report)?;
-        let last = self.past.recorded();
+        let last = self.last();
         let mut at_epoch = None;
         for input in self.past.inputs(Some(last))? {
             if comparison.epoch() == last {
-                let what = "what the journal has after the last record of the epoch log";
-                report.notes.push(what.to_owned());
+                if !self.options.goes_on {
+                    let what = "what the journal has after the last record of the epoch log";
+                    report.notes.push(what.to_owned());
+                }
                 break;
             }
             let input = match input {
@@ -190,6 +193,11 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The last epoch that is spoken of.
+    fn last(&self) -> u64 {
+        if self.options.goes_on { self.epoch } else { self.past.recorded() }
+    }
+
     /// A circuit of all views, or of the tables alone.
     fn state(&self) -> Result<Replayed, LoadError> {
         let pool = match self.options.workers {
@@ -226,7 +234,8 @@ fn checkpoint(
 ) -> Result<Option<Checkpoint>> {
     let epochs = checkpoints::list(past.dir())?;
     if let Some(last) = epochs.last().filter(|last| **last > past.recorded()) {
-        let message = format!("it has no records up to epoch {last}, of which there is a checkpoint");
+        let message =
+            format!("it has no records up to epoch {last}, of which there is a checkpoint");
         let first = past.recorded() + 1;
         report.mismatches.push(Mismatch::new("the epoch log", Some(first), message));
     }

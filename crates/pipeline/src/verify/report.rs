@@ -1,10 +1,10 @@
 //! What a verification found.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use syncline_change::Error;
 
 /// How much of a run is as it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Everything was looked at and is as recorded.
@@ -15,7 +15,7 @@ pub enum Verdict {
 }
 
 /// What was compared, what differed, and what was not looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub pipeline: String,
     /// The views are those at the end of this epoch.
@@ -31,8 +31,22 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// A report as others read it: `verify --format json`, and the API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Judged {
+    pub verdict: Verdict,
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+impl From<Report> for Judged {
+    fn from(report: Report) -> Self {
+        Self { verdict: report.verdict(), report }
+    }
+}
+
 /// The journal, which is what the epoch log says that it was.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InputCheck {
     pub epochs: u64,
     pub rows: u64,
@@ -43,7 +57,7 @@ pub struct InputCheck {
 }
 
 /// A view whose content was found as recorded, or by two ways the same.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ViewCheck {
     pub view: String,
     pub rows: u64,
@@ -58,7 +72,7 @@ pub struct ViewCheck {
 }
 
 /// A sink whose target holds what its view says.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SinkCheck {
     pub sink: String,
     pub epoch: u64,
@@ -66,7 +80,7 @@ pub struct SinkCheck {
 }
 
 /// A manifest that says what was found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ManifestCheck {
     /// The run that it is about.
     pub run: String,
@@ -79,7 +93,7 @@ pub struct ManifestCheck {
 }
 
 /// Something is not what was recorded.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mismatch {
     /// What differs: `view delays`, `the journal`.
     pub what: String,

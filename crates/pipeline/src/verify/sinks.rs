@@ -87,16 +87,7 @@ impl<'a> Sinks<'a> {
                 _ => None,
             };
             let (name, config, epoch) = (name.clone(), config.clone(), progress.epoch);
-            sinks.push(Again {
-                name,
-                config,
-                copy,
-                sink,
-                relation,
-                table,
-                epoch,
-                is_done: false,
-            });
+            sinks.push(Again { name, config, copy, sink, relation, table, epoch, is_done: false });
         }
         Ok(Self { prepared, sinks, folder, runtime })
     }
@@ -107,12 +98,7 @@ impl<'a> Sinks<'a> {
     }
 
     /// Writes what an epoch gives each sink.
-    pub(super) fn take(
-        &mut self,
-        epoch: u64,
-        output: &StepOutput,
-        state: &Replayed,
-    ) -> Result<()> {
+    pub(super) fn take(&mut self, epoch: u64, output: &StepOutput, state: &Replayed) -> Result<()> {
         let mut contents: BTreeMap<&str, &Content> = BTreeMap::new();
         contents.extend(state.contents());
         for sink in self.sinks.iter_mut().filter(|sink| epoch <= sink.epoch) {

@@ -184,6 +184,8 @@ fn an_earlier_epoch_is_verified_and_the_rest_is_said_to_be_left_out() {
     assert!(report.views.iter().all(|view| view.by_batch && view.by_replay), "{report:#?}");
     let last = shop.epochs();
     assert_eq!(report.notes[1], format!("the views of epochs 4 to {last}, which came later"));
+    let as_of = shop.verify(&Options { at: Some(3), goes_on: true, ..batch() });
+    assert_eq!(as_of.input.unwrap().epochs, 3);
     let beyond = Options { at: Some(last + 1), ..batch() };
     assert!(super::verify(&shop.prepared(), &shop.data(), &beyond, &|_| ()).is_err());
 }
@@ -320,7 +322,9 @@ fn another_lock_and_another_pipeline_are_found() {
     let shop = Shop::new();
     shop.edit("syncline.yaml", "sum(amount)", "max(amount)");
     let differences = shop.differences(&batch());
-    assert!(differences.iter().any(|d| d.contains("view totals") && d.contains("another pipeline")));
+    assert!(
+        differences.iter().any(|d| d.contains("view totals") && d.contains("another pipeline"))
+    );
 }
 
 /// The run computed something else than its SQL says, and everything that it wrote fits that.
@@ -359,7 +363,9 @@ fn an_operator_that_was_wrong_is_found_with_its_first_epoch_and_rows() {
         let mismatch = &report.mismatches[0];
         assert_eq!((mismatch.what.as_str(), mismatch.epoch), ("view totals", Some(5)));
         assert!(mismatch.rows.iter().any(|r| r.contains("only by the circuit: [\"item2\",10,")));
-        assert!(mismatch.rows.iter().any(|r| r.contains("only by the batch engine: [\"item2\",10,")));
+        assert!(
+            mismatch.rows.iter().any(|r| r.contains("only by the batch engine: [\"item2\",10,"))
+        );
     }
 }
 
@@ -375,7 +381,11 @@ fn what_somebody_did_to_a_sinks_file_is_found() {
         check(&shop.differences(&with_sinks()), words);
     };
     let altered = |lines: &mut Vec<String>| lines[1] = lines[1].replacen("item1", "item9", 1);
-    let words = ["sink totals_out [", "missing: {\"item\":\"item1\"", "not the view's: {\"item\":\"item9\""];
+    let words = [
+        "sink totals_out [",
+        "missing: {\"item\":\"item1\"",
+        "not the view's: {\"item\":\"item9\"",
+    ];
     check_file("totals.json", &altered, &words);
     let removed = |lines: &mut Vec<String>| drop(lines.remove(2));
     check_file("totals.json", &removed, &["sink totals_out", "missing: {\"item\":\"item2\""]);

@@ -133,7 +133,9 @@ pub(super) fn check_batch(
 fn skip(name: &str, why: &str, report: &mut Report) {
     let is_replayed = report.views.iter().any(|check| check.view == name);
     let by = if is_replayed { "only by the circuit" } else { "at all (--replay would)" };
-    report.unchecked.push(format!("view {}, by the batch engine: {why}; it was checked {by}", shown(name)));
+    report
+        .unchecked
+        .push(format!("view {}, by the batch engine: {why}; it was checked {by}", shown(name)));
 }
 
 fn check_view(

@@ -8,6 +8,7 @@ mod diff;
 mod dlq;
 mod explain;
 mod init;
+mod interrupts;
 mod keys;
 mod query;
 mod remote;

@@ -65,7 +65,18 @@ impl Remote {
     /// # Errors
     /// What the pipeline says is wrong with the request (`Config`), or that it does not answer.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let sent = self.agent.post(self.url(path)).send_json(body);
+        self.answer(self.agent.post(self.url(path)).send_json(body))
+    }
+
+    /// The answer to a PUT of `body`.
+    ///
+    /// # Errors
+    /// As for [`post`](Self::post).
+    pub(super) fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.answer(self.agent.put(self.url(path)).send_json(body))
+    }
+
+    fn answer(&self, sent: Result<Response<Body>, ureq::Error>) -> Result<Value> {
         let mut response = self.checked(sent)?;
         response.body_mut().with_config().limit(u64::MAX).read_json().map_err(|e| self.failed(e))
     }

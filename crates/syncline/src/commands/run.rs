@@ -13,6 +13,7 @@ use syncline_pipeline::runtime::state::Shared;
 use syncline_pipeline::runtime::{RunOptions, Running};
 use tokio::net::TcpListener;
 
+use super::interrupts::Interrupts;
 use super::{Failure, prepare};
 use crate::cli;
 use crate::http::{self, Description};
@@ -155,32 +156,6 @@ async fn watch(
     }
     result?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Ctrl-C, and what service managers send.
-struct Interrupts {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, Error> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| {
-            signal(kind).map_err(|error| Error::bug("cannot listen for signals").source(error))
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn status_line(shared: &Arc<Shared>) -> String {

@@ -1,41 +1,45 @@
 //! `verify`: whether a run is what its journal says.
 
+mod watch;
+
 use std::process::ExitCode;
 
 use syncline_change::Error;
-use syncline_pipeline::verify::report::{Mismatch, Report, Verdict, ViewCheck};
+use syncline_pipeline::verify::report::{Judged, Mismatch, Report, Verdict, ViewCheck};
 use syncline_pipeline::verify::{self, Options};
 use syncline_store::PublicKey;
 
-use super::{FAILED, Failure, PARTLY, Run, epochs_bar, workers};
+use super::{FAILED, Failure, PARTLY, Run, epochs_bar, load, workers};
 use crate::cli::{self, ReportFormat};
 use crate::terminal::say;
+use watch::Watch;
 
 /// So much of a digest is shown to people.
 const DIGEST_SHOWN: usize = 16;
 
 pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
-    let run = Run::open(arguments.file.as_deref(), arguments.data_dir.as_deref())?;
+    let path = arguments.file.as_deref();
     let options = Options {
         at: arguments.at,
         replay: arguments.replay,
         sinks: arguments.sinks,
         workers: Some(workers(arguments.workers)),
         key: arguments.key.as_deref().map(PublicKey::read).transpose()?,
+        ..Options::default()
     };
+    if arguments.watch {
+        let pipeline = load(path)?;
+        let data_dir = arguments.data_dir.clone().unwrap_or_else(|| pipeline.data_dir());
+        let watched = Watch { pipeline, data_dir, options, format: arguments.format };
+        return watch::watch(watched, arguments.every.0, arguments.rounds);
+    }
+    let run = Run::open(path, arguments.data_dir.as_deref())?;
     let bar = epochs_bar("epochs verified");
     let progress = |epoch| bar.set_position(epoch);
     let report = verify::verify(&run.prepared, &run.data_dir, &options, &progress)?;
     bar.finish_and_clear();
     match arguments.format {
-        ReportFormat::Json => {
-            let text = serde_json::to_string(&JsonReport {
-                verdict: report.verdict(),
-                report: &report,
-            });
-            let text = text.map_err(|error| Error::bug("a report has no JSON form").source(error))?;
-            say(text);
-        }
+        ReportFormat::Json => print_json(&report)?,
         ReportFormat::Text => print(&report),
     }
     Ok(match report.verdict() {
@@ -45,11 +49,10 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     })
 }
 
-#[derive(serde::Serialize)]
-struct JsonReport<'a> {
-    verdict: Verdict,
-    #[serde(flatten)]
-    report: &'a Report,
+fn print_json(report: &Report) -> Result<(), Error> {
+    let text = serde_json::to_string(&Judged::from(report.clone()));
+    say(text.map_err(|error| Error::bug("a report has no JSON form").source(error))?);
+    Ok(())
 }
 
 pub(super) fn print(report: &Report) {
@@ -87,13 +90,24 @@ pub(super) fn print(report: &Report) {
         report.unchecked.iter().for_each(|what| say(format_args!("  {what}")));
     }
     report.notes.iter().for_each(|note| say(format_args!("not asked for: {note}")));
-    say(match report.verdict() {
+    say(conclusion(report));
+}
+
+/// What it comes to, in a line.
+fn conclusion(report: &Report) -> String {
+    match report.verdict() {
         Verdict::Verified => {
-            format!("verified: the journal, the epoch log, {}{}", count(report.views.len(), "view"), sinks(report))
+            format!(
+                "verified: the journal, the epoch log, {}{}",
+                count(report.views.len(), "view"),
+                sinks(report)
+            )
         }
-        Verdict::Partly => "partly verified: nothing differs, and not all of it was checked".to_owned(),
+        Verdict::Partly => {
+            "partly verified: nothing differs, and not all of it was checked".to_owned()
+        }
         Verdict::Mismatch => format!("MISMATCH: {}", count(report.mismatches.len(), "difference")),
-    });
+    }
 }
 
 fn print_mismatch(mismatch: &Mismatch) {

@@ -8,6 +8,7 @@ use arrow::datatypes::Schema;
 use serde::Serialize;
 use syncline_change::sink::Shape;
 use syncline_change::types;
+use syncline_pipeline::file;
 use utoipa::ToSchema;
 
 /// What can be told of a pipeline.
@@ -15,6 +16,8 @@ use utoipa::ToSchema;
 pub(crate) struct Description {
     pub(super) pipeline: Pipeline,
     pub(super) plan: Plan,
+    /// The file, from which the past is computed again: **not to be shown**.
+    pub(super) file: file::Pipeline,
     /// The rows of each source.
     pub(super) sources: Vec<(String, Shape)>,
 }

@@ -23,6 +23,7 @@ use utoipa::IntoParams;
 use self::pace::Paced;
 use super::answer::{Problem, Refusal};
 use super::request::Parameters;
+use super::verification::Verification;
 use super::{Server, api, letters, stopped};
 
 /// Proxies close streams on which nothing moves, and that a reader has gone is noticed when
@@ -39,8 +40,9 @@ pub(super) struct Choice {
 }
 
 /// Live updates as server-sent events: `hello` first, then `stats` twice a second, `view` with the
-/// changes of a view (at most 20 a second for each), `alert`, `dead_letter`, and `lagged` when this
-/// listener was too slow and has missed some. A comment comes every 5 seconds.
+/// changes of a view (at most 20 a second for each), `alert`, `dead_letter`, `verification` when one
+/// has begun or ended, and `lagged` when this listener was too slow and has missed some. A comment
+/// comes every 5 seconds.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
@@ -114,6 +116,7 @@ pub(super) fn frame(event: &str, data: &impl Serialize) -> Bytes {
 /// nobody, and misses events.
 struct Listener {
     shared: Arc<Shared>,
+    verification: Arc<Verification>,
     events: broadcast::Receiver<Event>,
     stopping: watch::Receiver<bool>,
     heartbeat: Interval,
@@ -134,6 +137,7 @@ impl Listener {
         let ready = VecDeque::from([frame("hello", &hello), frame("stats", &*shared.stats())]);
         Self {
             shared,
+            verification: server.verification.clone(),
             events,
             stopping: server.stopping.clone(),
             heartbeat: heartbeat(),
@@ -182,6 +186,9 @@ impl Listener {
                     "at_ms": at_us / 1_000,
                 });
                 self.ready.push_back(frame("alert", &alert));
+            }
+            Event::Verification => {
+                self.ready.push_back(frame("verification", &self.verification.brief()));
             }
             Event::DeadLetter(letter) => {
                 self.ready.push_back(frame("dead_letter", &letters::Item::new(&letter)));

@@ -70,7 +70,7 @@ pub(super) async fn admit(
             .into_response();
     }
     let changes_something =
-        request.method() == Method::POST && !request.uri().path().starts_with(INGEST);
+        !request.method().is_safe() && !request.uri().path().starts_with(INGEST);
     if changes_something && !is_same_origin(request.headers(), host.as_deref()) {
         return Refusal::new(StatusCode::FORBIDDEN, "pages of other sites may not do that")
             .hint("send the request from this server's own page, or without an Origin header")

@@ -6,12 +6,13 @@
 //! between a source and a sink.
 //!
 //! A request comes through `connections` and `guard` (may it come in?) to one of `api`, `views`,
-//! `query`, `letters`, `events`, `tap`, `ingest`, `health`, `openapi` and `page`; `request` reads
-//! it and `answer` refuses it. [`routes`] lists all of them; `description` is what is told of the
+//! `query`, `checkpoint`, `verification`, `letters`, `events`, `tap`, `ingest`, `health`, `openapi` and `page`; `request` reads
+//! it and `answer` refuses it. `past` computes views as they were. [`routes`] lists all of them; `description` is what is told of the
 //! pipeline as it stands in its file.
 
 mod answer;
 mod api;
+mod checkpoint;
 mod connections;
 mod description;
 mod events;
@@ -21,16 +22,18 @@ mod ingest;
 mod letters;
 mod openapi;
 mod page;
+mod past;
 mod query;
 mod request;
 mod tap;
+mod verification;
 mod views;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Router, middleware};
 use syncline_change::Error;
 use syncline_pipeline::runtime::state::Shared;
@@ -49,6 +52,8 @@ const LISTENERS_MAX: usize = 64;
 const READERS_MAX: usize = 8;
 /// Queries at once: more would only take memory and cores from the pipeline.
 const QUERIES_MAX: usize = 2;
+/// Replays of the journal at once: each is as much work as the pipeline has done so far.
+const REPLAYS_MAX: usize = 1;
 /// How long a request waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests that are under way may take after the server was told to stop.
@@ -60,6 +65,9 @@ struct Server {
     description: Description,
     readers: Arc<Semaphore>,
     queries: Arc<Semaphore>,
+    replays: Arc<Semaphore>,
+    moments: past::Moments,
+    verification: Arc<verification::Verification>,
     listeners: Arc<Semaphore>,
     bodies: ingest::Bodies,
     stopping: watch::Receiver<bool>,
@@ -81,6 +89,9 @@ pub(crate) async fn serve(
         shared,
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+        replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
+        moments: past::Moments::default(),
+        verification: Arc::default(),
         listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
         bodies: ingest::Bodies::new(),
         stopping: stopping.clone(),
@@ -120,12 +131,17 @@ struct Route {
 fn routes() -> Vec<Route> {
     let read = |path, handler| Route { method: "get", path, handler };
     let act = |path, handler| Route { method: "post", path, handler };
+    let tell = |path, handler| Route { method: "put", path, handler };
     vec![
         read("/api/v1/pipeline", get(api::pipeline)),
         read("/api/v1/stats", get(api::stats)),
         read("/api/v1/history", get(api::history)),
         read("/api/v1/alerts", get(api::alerts)),
         read("/api/v1/plan", get(api::plan)),
+        read("/api/v1/checkpoint", get(checkpoint::checkpoint)),
+        read("/api/v1/verification", get(verification::verification)),
+        act("/api/v1/verification", post(verification::start_verification)),
+        tell("/api/v1/verification", put(verification::take_verification)),
         read("/api/v1/views/{name}", get(views::view)),
         read("/api/v1/views/{name}/csv", get(views::view_csv)),
         act("/api/v1/query", post(query::query)),

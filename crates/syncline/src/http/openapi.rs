@@ -1,6 +1,7 @@
 //! The document that describes the API, made from the handlers and what they answer.
 
 pub(super) mod figures;
+pub(super) mod reports;
 
 use std::sync::LazyLock;
 
@@ -9,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
 use super::answer::{Problem, Refusal};
-use super::{api, events, health, ingest, letters, query, tap, views};
+use super::{api, checkpoint, events, health, ingest, letters, query, tap, verification, views};
 
 /// Where it is.
 pub(super) const PATH: &str = "/api/openapi.json";
@@ -27,6 +28,10 @@ pub(super) const PATH: &str = "/api/openapi.json";
         api::history,
         api::alerts,
         api::plan,
+        checkpoint::checkpoint,
+        verification::verification,
+        verification::start_verification,
+        verification::take_verification,
         views::view,
         views::view_csv,
         query::query,

@@ -7,6 +7,7 @@ mod document;
 mod fixture;
 mod ingesting;
 mod mending;
+mod reproducing;
 mod streams;
 
 use serde_json::{Value, json};

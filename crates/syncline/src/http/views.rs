@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use syncline_change::json;
+use syncline_change::{Result, json};
 use syncline_connect::encode::csv;
 use syncline_engine::Content;
 use utoipa::{IntoParams, ToSchema};
@@ -38,6 +38,8 @@ pub(super) struct Page {
     #[serde(default)]
     #[param(default = 0)]
     offset: usize,
+    /// As they were at the end of this epoch, computed again from the journal.
+    at: Option<u64>,
 }
 
 fn page_rows() -> usize {
@@ -55,6 +57,10 @@ pub(super) struct ViewRows {
     columns: Vec<Column>,
     #[schema(value_type = Vec<Vec<Value>>)]
     rows: Vec<Value>,
+    /// The epoch's time, if it was asked for with `at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    time_ms: Option<i64>,
 }
 
 /// Rows of a view, in its order.
@@ -68,7 +74,7 @@ pub(super) struct ViewRows {
             "columns": [{"name": "origin", "type": "TEXT"}, {"name": "n", "type": "BIGINT"}],
             "rows": [["EWR", 20], ["JFK", 31], ["LGA", 17]]
         })),
-        (status = 404, description = "There is no such view", body = Problem),
+        (status = 404, description = "There is no such view or epoch", body = Problem),
         (status = 409, description = "The view is not kept", body = Problem),
         (status = "default", description = "The rows could not be read", body = Problem)
     )
@@ -80,14 +86,36 @@ pub(super) async fn view(
 ) -> Answer<ViewRows> {
     check_limit(page.limit, PAGE_ROWS_MAX)?;
     server.find_kept(&name)?;
-    let rows = server.read(move |shared| {
-        let (epoch, total, rows) = shared.read(&name, |epoch, content| {
-            Ok((epoch, content.len(), content.page(page.offset, page.limit)?))
-        })?;
-        let columns = columns(rows.schema_ref());
-        Ok(ViewRows { name, epoch, total, columns, rows: json::arrays(&rows)? })
+    let moment = match page.at {
+        Some(epoch) => Some(server.moment(&name, epoch).await?),
+        None => None,
+    };
+    let rows = server.read(move |shared| match moment {
+        Some(moment) => {
+            let time_ms = Some(moment.time_us.div_euclid(1_000));
+            let rows = ViewRows::of(&name, moment.epoch, &moment.content, &page)?;
+            Ok(ViewRows { time_ms, ..rows })
+        }
+        None => {
+            let read = |epoch, content: &Content| ViewRows::of(&name, epoch, content, &page);
+            Ok(shared.read(&name, read)?)
+        }
     });
     Ok(Json(rows.await?))
+}
+
+impl ViewRows {
+    fn of(name: &str, epoch: u64, content: &Content, page: &Page) -> Result<Self> {
+        let rows = content.page(page.offset, page.limit)?;
+        Ok(Self {
+            name: name.to_owned(),
+            epoch,
+            total: content.len(),
+            columns: columns(rows.schema_ref()),
+            rows: json::arrays(&rows)?,
+            time_ms: None,
+        })
+    }
 }
 
 /// All rows of a view, as a CSV file.

@@ -107,7 +107,10 @@ fn a_data_directory_is_made_as_of_an_epoch() {
 fn two_pipelines_over_one_run_are_compared() {
     let folder = shop();
     let text = folder.read("syncline.yaml");
-    folder.write("other.yaml", &text.replace("HAVING sum(amount) >= 100", "HAVING sum(amount) >= 80"));
+    folder.write(
+        "other.yaml",
+        &text.replace("HAVING sum(amount) >= 100", "HAVING sum(amount) >= 80"),
+    );
     std::fs::copy(folder.path("syncline.lock"), folder.path("other.lock")).unwrap();
     let done = folder.run(&["diff", "syncline.yaml", "other.yaml", "--data-dir", ".syncline"]);
     assert_eq!(done.code, 1, "{done:?}");

@@ -69,6 +69,12 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    fn get(&self, path: &str) -> Value {
+        let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+        let url = format!("http://{}{path}", self.address);
+        agent.get(url).call().unwrap().body_mut().read_json().unwrap()
+    }
+
     /// Asks it to stop, as a service manager does; it must then end well.
     pub(crate) fn stop(mut self) {
         let pid = self.child.id().to_string();
@@ -218,4 +224,64 @@ fn a_pipeline_without_an_api_says_so() {
     child.wait().unwrap();
     assert!(complaint.contains("which serves no API"), "{complaint}");
     assert!(tapped.contains("--no-listen"), "{tapped}");
+}
+
+/// Runs the pipeline once for a moment, so that there is a checkpoint, and then again.
+fn run_again(folder: &Folder) -> Running {
+    let first = Running::start(folder);
+    first.post(&json!([{"id": 1, "value": 1.5}, {"id": 2, "value": 200}]));
+    first.stop();
+    let running = Running::start(folder);
+    eventually("the state is there again", || totals(folder).contains("\"n\":2"));
+    running
+}
+
+#[test]
+fn verify_watches_over_a_running_pipeline() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let running = run_again(&folder);
+    let watch =
+        |rounds: &str| folder.run(&["verify", "--watch", "--every", "10ms", "--rounds", rounds]);
+    let done = watch("2");
+    assert_eq!(done.code, 0, "{done:?}");
+    let line = done.out.lines().next().unwrap();
+    assert!(line.contains("Z epoch ") && line.contains(": verified: the journal, "), "{line}");
+    assert_eq!(done.out.lines().count(), 1, "{}", done.out);
+    assert!(done.err.contains("Z no checkpoint after epoch "), "{}", done.err);
+    let told = running.get("/api/v1/verification");
+    assert_eq!((&told["state"], &told["by"]), (&json!("verified"), &json!("watch")), "{told}");
+
+    let segments = std::fs::read_dir(folder.path(".syncline/journal/readings")).unwrap();
+    let segment = segments.map(|entry| entry.unwrap().path()).min().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let done = watch("3");
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.out.contains(": MISMATCH: 1 difference\n"), "{}", done.out);
+    assert!(done.out.contains("  DIFFERS: the journal, epoch "), "{}", done.out);
+    assert_eq!(done.err.matches("no checkpoint after").count(), 2, "it goes on: {}", done.err);
+    assert_eq!(running.get("/api/v1/verification")["state"], "mismatch");
+    running.post(&json!({"id": 3, "value": 1}));
+    eventually("the pipeline goes on as well", || totals(&folder).contains("\"n\":3"));
+    running.stop();
+}
+
+#[test]
+fn a_watch_ends_when_it_is_interrupted_and_needs_no_pipeline() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    let complaint = folder.run(&["verify", "--watch"]).fails(2);
+    assert!(complaint.contains("is not a data directory"), "{complaint}");
+    run_again(&folder).stop();
+    let mut command = folder.command(&["verify", "--watch", "--format", "json"]);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(watch.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let report: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&report["verdict"], &report["pipeline"]), (&json!("verified"), &json!("live")));
+    let pid = watch.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
 }

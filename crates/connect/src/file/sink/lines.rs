@@ -44,7 +44,8 @@ fn text(path: PathBuf) -> Result<Lines> {
             // A last line without an end is another line than one with it.
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
-                let line = text.strip_suffix('\n').map_or_else(|| format!("{text}…"), str::to_owned);
+                let line =
+                    text.strip_suffix('\n').map_or_else(|| format!("{text}…"), str::to_owned);
                 Some(Ok(line))
             }
             Err(error) => Some(Err(Error::io("read", &path, error))),

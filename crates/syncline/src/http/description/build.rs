@@ -55,7 +55,8 @@ impl Description {
             let shape = Shape { schema: table.schema.clone(), key: table.primary_key.clone() };
             (table.name.clone(), shape)
         });
-        Ok(Self { pipeline, plan, sources: sources.collect() })
+        let file = prepared.pipeline.clone();
+        Ok(Self { pipeline, plan, file, sources: sources.collect() })
     }
 
     /// Adds what is only known when it runs.

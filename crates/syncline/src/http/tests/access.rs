@@ -23,14 +23,16 @@ fn other_host_names_are_not_answered() {
 #[test]
 fn pages_of_other_sites_change_nothing() {
     let fixture = Fixture::start();
-    let post = |path: &str, headers: &str, body: &str| {
+    let ask = |method: &str, path: &str, headers: &str, body: &str| {
         let length = body.len();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost:7373\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost:7373\r\nconnection: close\r\n\
              {headers}content-length: {length}\r\n\r\n{body}"
         );
         fixture.raw(&request).0
     };
+    let post = |path: &str, headers: &str, body: &str| ask("POST", path, headers, body);
+    let put = |path: &str, headers: &str, body: &str| ask("PUT", path, headers, body);
     let query = r#"{"sql": "SELECT 1"}"#;
     assert_eq!(post("/api/v1/query", "", query), 200);
     assert_eq!(post("/api/v1/query", "origin: http://localhost:7373\r\n", query), 200);
@@ -39,6 +41,9 @@ fn pages_of_other_sites_change_nothing() {
     assert_eq!(post("/api/v1/query", "origin: null\r\n", query), 403);
     assert_eq!(post("/api/v1/dead-letters/s1/drop", foreign, "{}"), 403);
     assert_eq!(post("/api/v1/dead-letters/s1/retry", foreign, "{}"), 403);
+    assert_eq!(post("/api/v1/verification", foreign, ""), 403);
+    assert_eq!(put("/api/v1/verification", foreign, "{}"), 403);
+    assert_eq!(put("/api/v1/verification", "", "{}"), 400, "it comes in, and is no report");
     assert_eq!(post("/ingest/orders", foreign, r#"{"id": 1}"#), 200, "rows come from anywhere");
 }
 

@@ -156,6 +156,12 @@ impl Fixture {
         )
     }
 
+    pub(super) fn put(&self, path: &str, body: impl AsRef<[u8]>) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.address);
+        let mut response = self.agent.put(url).send(body.as_ref()).unwrap();
+        (response.status().as_u16(), response.body_mut().read_json().unwrap())
+    }
+
     pub(super) fn query(&self, sql: &str) -> (u16, Value) {
         self.post("/api/v1/query", serde_json::json!({ "sql": sql }).to_string())
     }

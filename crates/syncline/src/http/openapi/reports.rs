@@ -1,0 +1,70 @@
+//! What the report of a verification looks like, for the document: whoever verifies knows nothing of
+//! it. A test compares this with what is answered.
+
+#![allow(dead_code, reason = "only the shapes count")]
+
+use utoipa::ToSchema;
+
+/// What was compared, what differed, and what was not looked at.
+#[derive(ToSchema)]
+pub(in crate::http) struct Report {
+    /// `verified`, `partly` or `mismatch`.
+    verdict: String,
+    pipeline: String,
+    /// The views are those at the end of this epoch.
+    epoch: u64,
+    input: Option<InputCheck>,
+    views: Vec<ViewCheck>,
+    sinks: Vec<SinkCheck>,
+    mismatches: Vec<Mismatch>,
+    /// What was not looked at, a phrase each.
+    unchecked: Vec<String>,
+    /// What was not asked for.
+    notes: Vec<String>,
+}
+
+/// The journal, which is what the epoch log says that it was.
+#[derive(ToSchema)]
+struct InputCheck {
+    epochs: u64,
+    rows: u64,
+    /// The Merkle root over all epochs of the journal, in hex.
+    root: String,
+    /// The hash of the last epoch's record, in hex.
+    chain: String,
+}
+
+/// A view whose content is as recorded, or the same by two ways.
+#[derive(ToSchema)]
+struct ViewCheck {
+    view: String,
+    rows: u64,
+    /// The state digest, in hex.
+    digest: String,
+    /// A checkpoint has it.
+    is_recorded: bool,
+    /// The batch engine computed it.
+    by_batch: bool,
+    /// The circuit computed it again.
+    by_replay: bool,
+}
+
+/// A sink whose target holds what its view says.
+#[derive(ToSchema)]
+struct SinkCheck {
+    sink: String,
+    epoch: u64,
+    lines: u64,
+}
+
+/// Something is not what was recorded.
+#[derive(ToSchema)]
+struct Mismatch {
+    /// `view delays`, `the journal`, ...
+    what: String,
+    /// The first epoch in which it differs, if that is known.
+    epoch: Option<u64>,
+    message: String,
+    /// Rows or facts that show it, a line each.
+    rows: Vec<String>,
+}
