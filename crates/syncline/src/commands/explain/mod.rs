@@ -111,13 +111,14 @@ impl Done {
         let mut contents = contents.collect::<Result<Vec<_>>>()?;
         let mut circuit = only_tables(past.prepared)?;
         let at = past.replay(&mut circuit, at, |_, output| {
-            let changed = contents.iter_mut().zip(&output.tables);
-            changed
-                .flat_map(|(content, changes)| changes.iter().map(|c| content.apply(c)))
-                .collect()
+            view.tables.iter().try_for_each(|&table| {
+                output.tables[table].iter().try_for_each(|change| contents[table].apply(change))
+            })
         })?;
-        let named = tables.iter().zip(&contents);
-        let named = named.map(|(table, content)| Ok((table.name.clone(), content.batches()?)));
+        let named = view
+            .tables
+            .iter()
+            .map(|&table| Ok((tables[table].name.clone(), contents[table].batches()?)));
         let named: Vec<TableContent> = named.collect::<Result<_>>()?;
         let seed = past.prepared.lock.seed;
         let engine = BatchEngine::new(tables, &past.prepared.views, seed);
