@@ -6,9 +6,10 @@
 //! between a source and a sink.
 //!
 //! A request comes through `connections` and `guard` (may it come in?) to one of `api`, `views`,
-//! `query`, `checkpoint`, `verification`, `letters`, `events`, `tap`, `ingest`, `health`, `openapi` and `page`; `request` reads
-//! it and `answer` refuses it. `past` computes views as they were. [`routes`] lists all of them; `description` is what is told of the
-//! pipeline as it stands in its file.
+//! `query`, `checkpoint`, `verification`, `letters`, `events`, `tap`, `ingest`, `health`, `openapi`
+//! and `page`; `request` reads it and `answer` refuses it. [`routes`] lists all of them;
+//! `description` is what is told of the pipeline as it stands in its file, and `past` computes what
+//! its views were.
 
 mod answer;
 mod api;
