@@ -69,7 +69,7 @@ impl Content {
     ///
     /// # Errors
     /// `Unsupported` if a column's type has no digest.
-    #[allow(clippy::iter_over_hash_type, reason = "a set is hashed, which has no order")]
+    #[allow(clippy::disallowed_methods, reason = "a set is hashed, which has no order")]
     pub fn digest(&self, name: &str) -> Result<SetDigest> {
         let mut digest = SetDigest::new(name);
         let rows: Vec<(&[u8], i64, i64)> =
