@@ -227,6 +227,7 @@ export interface VerificationReport {
     by_replay: boolean;
   }[];
   sinks: { sink: string; epoch: number; lines: number }[];
+  manifest: { run: string; epoch: number; key: string | null; is_signed: boolean } | null;
   mismatches: Mismatch[];
   unchecked: string[];
   notes: string[];

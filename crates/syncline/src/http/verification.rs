@@ -204,7 +204,7 @@ impl Verification {
                     "digest": "5a0c3f7e2b1d4968a7b6c5d4e3f201102f3e4d5c6b7a89980a1b2c3d4e5f6071",
                     "is_recorded": true, "by_batch": true, "by_replay": false
                 }],
-                "sinks": [], "mismatches": [], "unchecked": [],
+                "sinks": [], "manifest": null, "mismatches": [], "unchecked": [],
                 "notes": ["what is in the targets of sinks (--sinks)"]
             }
         })),
@@ -279,7 +279,8 @@ fn verified(file: Pipeline, data_dir: &Path, epoch: u64, progress: &dyn Fn(u64))
     path = "/api/v1/verification",
     request_body(content = reports::Report, example = json!({
         "verdict": "verified", "pipeline": "nyc-flights", "epoch": 41,
-        "input": null, "views": [], "sinks": [], "mismatches": [], "unchecked": [], "notes": []
+        "input": null, "views": [], "sinks": [], "manifest": null,
+                "mismatches": [], "unchecked": [], "notes": []
     })),
     responses(
         (status = 200, description = "It is what is known now", body = Status, example = json!({
@@ -287,7 +288,8 @@ fn verified(file: Pipeline, data_dir: &Path, epoch: u64, progress: &dyn Fn(u64))
             "epochs_done": null, "error": null,
             "report": {
                 "verdict": "verified", "pipeline": "nyc-flights", "epoch": 41,
-                "input": null, "views": [], "sinks": [], "mismatches": [], "unchecked": [], "notes": []
+                "input": null, "views": [], "sinks": [], "manifest": null,
+                "mismatches": [], "unchecked": [], "notes": []
             }
         })),
         (status = 400, description = "It is no report of this run", body = Problem),

@@ -16,6 +16,7 @@ pub(in crate::http) struct Report {
     input: Option<InputCheck>,
     views: Vec<ViewCheck>,
     sinks: Vec<SinkCheck>,
+    manifest: Option<ManifestCheck>,
     mismatches: Vec<Mismatch>,
     /// What was not looked at, a phrase each.
     unchecked: Vec<String>,
@@ -55,6 +56,19 @@ struct SinkCheck {
     sink: String,
     epoch: u64,
     lines: u64,
+}
+
+/// The manifest of the last run that has one, which says what was found.
+#[derive(ToSchema)]
+struct ManifestCheck {
+    /// The run that it is about.
+    run: String,
+    /// The last epoch that it is about.
+    epoch: u64,
+    /// The key that its signature was checked with.
+    key: Option<String>,
+    /// It has a signature, checked or not.
+    is_signed: bool,
 }
 
 /// Something is not what was recorded.

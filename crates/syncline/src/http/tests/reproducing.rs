@@ -108,7 +108,7 @@ fn a_report_of_another_process_is_taken_if_it_can_be_one() {
     let input = json!({"epochs": 3, "rows": 3, "root": "ab", "chain": "cd"});
     let report = json!({
         "verdict": "mismatch", "pipeline": "orders", "epoch": 3, "input": input, "views": [],
-        "sinks": [], "mismatches": [mismatch], "unchecked": [], "notes": []
+        "sinks": [], "manifest": null, "mismatches": [mismatch], "unchecked": [], "notes": []
     });
     let with = |field: &str, value: Value| {
         let mut other = report.clone();
