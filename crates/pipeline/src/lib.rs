@@ -11,6 +11,7 @@
 
 pub mod file;
 pub mod lock;
+mod meaning;
 pub mod vars;
 
 pub mod prepare;
@@ -25,4 +26,5 @@ pub mod past;
 
 pub mod bundle;
 pub mod diff;
+pub mod edit;
 pub mod verify;

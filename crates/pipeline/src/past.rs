@@ -126,7 +126,7 @@ impl Replayed {
     }
 }
 
-fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
+pub(crate) fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
     let Some(rows) = part.rows.first() else { return Ok(()) };
     let journalled = rows.schema();
     let named = |schema: &SchemaRef| -> Vec<(String, String)> {

@@ -77,6 +77,7 @@ impl DataDir {
             &dir.sinks(),
             &dir.checkpoints(),
             &dir.manifests(),
+            &dir.meanings(),
         ] {
             fs::remove_unfinished(&*dir.disk, folder)?;
         }
@@ -117,6 +118,14 @@ impl DataDir {
         })?;
         check_format(&path, found)?;
         Ok(Self { path, disk: Arc::new(RealDisk), lock: None })
+    }
+
+    /// Whether there is a data directory.
+    ///
+    /// # Errors
+    /// `Corrupt` if what says so cannot be read.
+    pub fn is_at(path: impl AsRef<Path>) -> Result<bool> {
+        Ok(read_format(path.as_ref())?.is_some())
     }
 
     /// Who holds the directory, if anybody does; it need not exist.
@@ -179,6 +188,10 @@ impl DataDir {
 
     pub(crate) fn sinks(&self) -> PathBuf {
         self.path.join("sinks")
+    }
+
+    pub(crate) fn meanings(&self) -> PathBuf {
+        self.path.join("meanings")
     }
 
     pub(crate) fn manifests(&self) -> PathBuf {

@@ -41,10 +41,13 @@ pub(crate) enum Command {
     },
     /// Checks all of a pipeline that can be checked without running it.
     Check(File),
-    /// Shows the circuit that keeps the views up to date.
+    /// Shows the circuit that keeps the views up to date, and what the next run does after an edit.
     Plan {
         #[command(flatten)]
         file: File,
+        /// Where journal and state are kept, in place of what the pipeline file says.
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
         #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
         format: PlanFormat,
     },

@@ -53,6 +53,17 @@ sinks:
 run: {epoch: {max_rows: 6, max_delay: 0s}}
 ";
 
+/// What somebody makes of the file between two processes: other SQL for views that sinks read, another
+/// view for a sink, another table.
+const EDITS: [&[(&str, &str)]; 2] = [
+    &[("o.item = s.item", "o.item = s.item WHERE s.price > 40"), ("sum(n) AS n", "max(n) AS n")],
+    &[
+        ("  priced:", "  best: SELECT id, max(price) AS price FROM priced GROUP BY id\n  priced:"),
+        ("from: priced,", "from: best,"),
+        ("price: BIGINT}", "price: BIGINT}, primary_key: [item]"),
+    ],
+];
+
 /// Schedules in `make test`; `SYNCLINE_SIMULATIONS` says otherwise.
 const SCHEDULES: u64 = 2_000;
 /// After so many processes nothing goes wrong any more.
@@ -69,8 +80,9 @@ enum Order {
 
 /// What outlives a process.
 struct World {
-    prepared: &'static Prepared,
-    batch: &'static BatchEngine,
+    plans: &'static [Plan],
+    /// Which of them is in the file.
+    current: Cell<usize>,
     root: TempDir,
     disk: FaultyDisk,
     clock: Arc<FakeClock>,
@@ -84,7 +96,7 @@ struct World {
 }
 
 impl World {
-    fn new(plan: &'static Plan, order: Order, chunks: u64, input: &Chance) -> Self {
+    fn new(plans: &'static [Plan], order: Order, chunks: u64, input: &Chance) -> Self {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let disk = FaultyDisk::new(root.path());
         let clock = Arc::new(FakeClock {
@@ -94,11 +106,11 @@ impl World {
             shared: Mutex::new(Weak::new()),
             troubles: Mutex::default(),
         });
-        let prepared = &plan.prepared;
+        let prepared = &plans[0].prepared;
         let targets = prepared.pipeline.spec.sinks.keys();
         Self {
-            prepared,
-            batch: &plan.batch,
+            plans,
+            current: Cell::new(0),
             root,
             disk,
             clock,
@@ -109,6 +121,15 @@ impl World {
             acked: vec![AtomicUsize::new(0), AtomicUsize::new(0)],
             processes: Cell::new(0),
         }
+    }
+
+    /// The pipeline as the file is now.
+    fn plan(&self) -> &'static Plan {
+        &self.plans[self.current.get()]
+    }
+
+    fn prepared(&self) -> &'static Prepared {
+        &self.plan().prepared
     }
 
     fn data(&self) -> PathBuf {
@@ -145,18 +166,20 @@ impl World {
     }
 
     fn delivery(&self, sink: usize) -> Delivery {
-        delivery_of(&self.prepared.pipeline.spec.sinks[sink])
+        delivery_of(&self.prepared().pipeline.spec.sinks[sink])
     }
 
     /// Lets one process after the other run until everything is done.
     fn run(&self) {
         loop {
             self.processes.set(self.processes.get() + 1);
+            self.edit();
             self.plan_a_fault();
             let hits = self.disk.hits();
             let ran = Process::start(self).and_then(|mut process| process.run());
             match ran {
-                Ok(true) => return,
+                Ok(true) if self.below(4) > 0 || !self.is_rough() => return,
+                Ok(true) => {}
                 _ if self.disk.is_dead() => self.die(),
                 // A start that the disk refuses says so and ends; somebody starts it again.
                 Err(error) if error.kind() == ErrorKind::Storage && self.disk.hits() > hits => {
@@ -165,6 +188,14 @@ impl World {
                 Ok(false) => unreachable!("only the dead end early"),
                 Err(error) => panic!("{}", error.report()),
             }
+        }
+    }
+
+    /// Somebody may have edited the file since the process before.
+    fn edit(&self) {
+        let Order::Random(chance) = &self.order else { return };
+        if self.is_rough() && chance.one_in(3) {
+            self.current.set(chance.below(self.plans.len() as u64) as usize);
         }
     }
 
@@ -220,21 +251,32 @@ struct Plan {
     batch: BatchEngine,
 }
 
-fn plan() -> &'static Plan {
-    let pipeline = Pipeline::parse(PIPELINE, std::path::Path::new("nowhere"), &Vars::default());
-    let prepared = Prepared::new(pipeline.unwrap()).unwrap();
-    let batch = BatchEngine::new(&prepared.tables, &prepared.views, prepared.lock.seed).unwrap();
-    Box::leak(Box::new(Plan { prepared, batch }))
+fn plans() -> &'static [Plan] {
+    let edited = EDITS.iter().map(|edits| {
+        let replace = |text: String, (from, to): &(&str, &str)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        };
+        edits.iter().fold(PIPELINE.to_owned(), replace)
+    });
+    let plans = std::iter::once(PIPELINE.to_owned()).chain(edited).map(|text| {
+        let pipeline = Pipeline::parse(&text, std::path::Path::new("nowhere"), &Vars::default());
+        let prepared = Prepared::new(pipeline.unwrap()).unwrap();
+        let (tables, views) = (&prepared.tables, &prepared.views);
+        let batch = BatchEngine::new(tables, views, prepared.lock.seed).unwrap();
+        Plan { prepared, batch }
+    });
+    Vec::leak(plans.collect())
 }
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-fn simulate(plan: &'static Plan, seed: u64) {
+fn simulate(plans: &'static [Plan], seed: u64) {
     let chance = Chance::new(seed);
     let chunks = 3 + chance.below(8);
-    let world = World::new(plan, Order::Random(chance.clone()), chunks, &chance);
+    let world = World::new(plans, Order::Random(chance.clone()), chunks, &chance);
     world.run();
     // What a run left that ended well is durable.
     world.lose_power(&chance);
@@ -243,24 +285,24 @@ fn simulate(plan: &'static Plan, seed: u64) {
 
 #[test]
 fn whatever_happens_ends_as_if_nothing_had() {
-    let plan = plan();
+    let plans = plans();
     if let Some(seed) = number("SYNCLINE_SEED") {
-        return simulate(plan, seed);
+        return simulate(plans, seed);
     }
     let from = number("SYNCLINE_SEEDS_FROM").unwrap_or(0);
     for seed in from..from + number("SYNCLINE_SIMULATIONS").unwrap_or(SCHEDULES) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(plan, seed))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(plans, seed))) {
             eprintln!("this was SYNCLINE_SEED={seed}");
             resume_unwind(panic);
         }
     }
 }
 
-/// A run in a fixed order in which `fault` comes at operation number `at`.
-fn disturbed(plan: &'static Plan, fault: Fault, at: usize, power: bool) -> World {
-    let world = World::new(plan, Order::Fixed, 3, &Chance::new(1));
+/// A run in a fixed order in which `fault` comes at operation number `at`, of those after an edit if
+/// there was one before it.
+fn disturbed(world: World, fault: Fault, at: usize, power: bool) -> World {
     let times = if fault.ends_the_process() { 1 } else { ERRORS };
-    world.disk.plan(fault, at, times);
+    world.disk.plan(fault, world.disk.operation_count() + at, times);
     loop {
         let ran = Process::start(&world).and_then(|mut process| process.run());
         match ran {
@@ -312,7 +354,7 @@ fn state_on_disk_waits_for_room() {
         }
     }
 
-    let world = World::new(plan(), Order::Fixed, 1, &Chance::new(1));
+    let world = World::new(plans(), Order::Fixed, 1, &Chance::new(1));
     let process = Process::start(&world).unwrap();
     let spill = PatientSpill::new(Refusing::default(), process.shared.clone());
     let mut piece = spill.begin(&[1]).unwrap();
@@ -330,11 +372,8 @@ fn state_on_disk_waits_for_room() {
 
 #[test]
 fn every_fault_at_every_operation() {
-    let plan = plan();
-    let calm = World::new(plan, Order::Fixed, 3, &Chance::new(1));
-    assert!(Process::start(&calm).unwrap().run().unwrap());
-    let expected = verify::verify(&calm);
-    let operations = calm.disk.operations();
+    let plans = plans();
+    let operations = every_fault(&|| World::new(plans, Order::Fixed, 3, &Chance::new(1)));
     let has = |name: &str| operations.iter().any(|operation| operation == name);
     for name in ["journal/orders.write", "journal/.ticks.sync", "epochs.write", "epochs.sync"] {
         assert!(has(&format!("data/{name}")), "{name} is not among {operations:#?}");
@@ -344,12 +383,39 @@ fn every_fault_at_every_operation() {
     {
         assert!(has(&format!("data/{name}")), "{name} is not among {operations:#?}");
     }
+}
+
+/// The same in the start after an edit, when what was there to be read has been read.
+#[test]
+fn every_fault_after_an_edit() {
+    let plans = plans();
+    for edit in 1..plans.len() {
+        let operations = every_fault(&|| {
+            let world = World::new(plans, Order::Fixed, 3, &Chance::new(1));
+            assert!(Process::start(&world).unwrap().run().unwrap());
+            world.current.set(edit);
+            world
+        });
+        let has = |name: &str| operations.iter().any(|operation| operation.contains(name));
+        for name in ["data/meanings/", "data/journal/.ticks.sync", "data/sinks/priced_log.rename"] {
+            assert!(has(name), "{name} is not among {operations:#?}");
+        }
+    }
+}
+
+/// Holds runs in which anything fails against one in which nothing does, whose operations it returns.
+fn every_fault(world: &dyn Fn() -> World) -> Vec<String> {
+    let calm = world();
+    let before = calm.disk.operation_count();
+    assert!(Process::start(&calm).unwrap().run().unwrap());
+    let expected = verify::verify(&calm);
+    let operations = calm.disk.operations()[before..].to_vec();
     for (at, operation) in operations.iter().enumerate() {
         for fault in Fault::ALL {
             let powers: &[bool] = if fault.ends_the_process() { &[false, true] } else { &[false] };
             for &power in powers {
                 let run = || {
-                    let world = disturbed(plan, fault, at, power);
+                    let world = disturbed(world(), fault, at, power);
                     if world.disk.hits() == 0 {
                         return;
                     }
@@ -365,6 +431,7 @@ fn every_fault_at_every_operation() {
             }
         }
     }
+    operations
 }
 
 /// Whoever waits says for what.

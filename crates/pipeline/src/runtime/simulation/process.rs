@@ -15,6 +15,7 @@ use syncline_store::dead_letters::{Filter, RetryRequest, State, request_retry};
 use tokio::sync::{mpsc, watch};
 
 use super::super::compute::Compute;
+use super::super::feeds::Feeds;
 use super::super::sequencer::{Sequenced, Sequencer};
 use super::super::sinks::{self, Job, Writer};
 use super::super::sources::{self, Arrival};
@@ -69,10 +70,10 @@ impl<'a> Process<'a> {
     pub(super) fn start(world: &'a World) -> Result<Self> {
         let disk = Arc::new(world.disk.clone());
         let dir = Arc::new(DataDir::open_on(disk, world.data())?);
-        let circuit = world.prepared.circuit(None).unwrap();
+        let circuit = world.prepared().circuit(None).unwrap();
         let connect = |name: &str, config: &SinkConfig| world.sink(name, config);
         let clock = world.clock.clone();
-        let mut opened = Opened::new(&dir, world.prepared, circuit, 1, clock, &connect)?;
+        let mut opened = Opened::new(&dir, world.prepared(), circuit, None, clock, &connect)?;
         opened.journal.set_segment_bytes_max(SEGMENT_BYTES_MAX);
         *world.clock.shared.lock().unwrap() = Arc::downgrade(&opened.shared);
         let shared = opened.shared.clone();
@@ -80,13 +81,13 @@ impl<'a> Process<'a> {
         let (mut feeds, mut sinks) = (Vec::new(), Vec::new());
         for sink in opened.sinks {
             let (feed, mut writer, jobs) =
-                sinks::writer(sink, shared.clone(), dir.clone(), stopped.clone());
+                sinks::writer(sink, shared.clone(), dir.clone(), stopped.clone())?;
             world.runtime.block_on(writer.open())?;
             feeds.push(feed);
             sinks.push((writer, jobs));
         }
         let (mut ack_senders, mut acks, mut decoders, mut next) = (vec![], vec![], vec![], vec![]);
-        for (number, table) in world.prepared.tables.iter().enumerate() {
+        for (number, table) in world.prepared().tables.iter().enumerate() {
             let (ack, acked) = watch::channel((0, None));
             ack_senders.push(ack);
             acks.push(acked);
@@ -100,16 +101,17 @@ impl<'a> Process<'a> {
         }
         let replay = Reread::new(opened.journal.replay(1)?, HashMap::new());
         let (to_sequencer, arrivals) = mpsc::channel(CHUNKS_QUEUED_MAX);
-        let epoch = &world.prepared.pipeline.spec.run.epoch;
-        let mut sequencer = Sequencer::new(opened.journal, shared.clone(), ack_senders, epoch);
+        let epoch = &world.prepared().pipeline.spec.run.epoch;
+        let (journal, at_least) = (opened.journal, opened.at_least);
+        let mut sequencer = Sequencer::new(journal, shared.clone(), ack_senders, epoch, at_least);
         let mut compute = Compute::new(
             opened.circuit,
             shared.clone(),
             opened.epochs,
             opened.recorded,
             opened.plans,
-            feeds,
-            world.prepared,
+            Feeds::new(feeds, opened.pasts),
+            world.prepared(),
         )?;
         compute.replay(replay)?;
         let sequenced = sequencer.begin()?.into_iter().collect();
@@ -210,7 +212,7 @@ impl<'a> Process<'a> {
         match step {
             Step::Read(source) => {
                 let chunk = self.world.input[source][self.next[source]].clone();
-                let name = &self.world.prepared.tables[source].name;
+                let name = &self.world.prepared().tables[source].name;
                 let arrival = sources::arrival(source, name, OnError::DeadLetter, chunk)?;
                 assert!(self.to_sequencer.try_send(arrival).is_ok(), "there was room");
                 self.next[source] += 1;
@@ -312,6 +314,7 @@ impl World {
                 Order::Random(_) | Order::Fixed => None,
             },
             done: 0,
+            has_progress: false,
         }))
     }
 }
