@@ -1,10 +1,12 @@
-//! What an edit of the pipeline file does to a run that there was: which views are made anew, and how
-//! the targets of sinks get from what they hold to what is meant now.
+//! What an edit of the pipeline file does on a data directory that there is: which views are made anew,
+//! and how the targets of sinks get from what they hold to what is meant now.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use syncline_change::sink::Delivery;
-use syncline_change::{Error, Result};
+use syncline_change::{Error, ErrorKind, Result};
 use syncline_connect::open_sink;
 use syncline_engine::Circuit;
 use syncline_store::progress::{self, SinkProgress, Span};
@@ -55,15 +57,15 @@ pub(crate) fn leave_behind(spans: &mut Vec<Span>, epoch: u64) {
     spans.drain(..through);
 }
 
-/// The circuit for what `hash` meant, whose rows have the same columns as those of `relation`.
+/// The circuit for the meaning `hash`.
 ///
 /// # Errors
-/// `Conflict` if it cannot be computed, or its rows cannot go where those of `relation` go.
+/// `Conflict` if it was not kept or cannot be computed any more.
 pub(crate) fn meant(
     dir: &DataDir,
     hash: &str,
     prepared: &Prepared,
-    pool: Option<std::sync::Arc<rayon::ThreadPool>>,
+    pool: Option<Arc<rayon::ThreadPool>>,
 ) -> Result<Meant> {
     let meaning = meanings::read(dir, hash)?
         .ok_or_else(|| Error::conflict("what it meant then was not kept"))?;
@@ -74,7 +76,7 @@ pub(crate) fn meant(
 ///
 /// # Errors
 /// `Conflict` if they have other columns.
-pub(crate) fn check_same_columns(meant: &Meant, schema: &arrow::datatypes::Schema) -> Result<()> {
+pub(crate) fn check_same_columns(meant: &Meant, schema: &Schema) -> Result<()> {
     let (old, new) = (columns(meant.schema()), columns(schema));
     if old == new {
         return Ok(());
@@ -85,8 +87,12 @@ pub(crate) fn check_same_columns(meant: &Meant, schema: &arrow::datatypes::Schem
     Err(Error::conflict(format!("it had the columns {} and has {}", list(&old), list(&new))))
 }
 
-/// The error that a sink's target cannot be brought to what `from` means now, because of `why`.
-pub(crate) fn refused(sink: &str, from: &str, why: &Error) -> Error {
+/// The error that a sink's target cannot be brought to what `from` means now, because of the conflict
+/// `why`; any other error stays as it is.
+pub(crate) fn refused(sink: &str, from: &str, why: Error) -> Error {
+    if why.kind() != ErrorKind::Conflict {
+        return why;
+    }
     let why = match why.detail_text() {
         Some(detail) => format!("{}: {detail}", why.message()),
         None => why.message().to_owned(),
@@ -187,7 +193,7 @@ fn sink_edit(
     let (now, next) = (&meanings.get(from)?.hash, past.recorded() + 1);
     let has_changed = views.iter().any(|(view, edit)| view == from && *edit == ViewEdit::Changed);
     let Some(spans) = spans(Some(&stored), sink.delivery(), now, next, has_changed) else {
-        return Ok(SinkEdit::Refused(refused(name, from, &unknown())));
+        return Ok(SinkEdit::Refused(refused(name, from, unknown())));
     };
     let since = spans.last().map_or(1, |span| span.since);
     if since <= stored.progress.epoch || since == 1 {
@@ -203,7 +209,7 @@ fn sink_edit(
     for span in spans.iter().filter(|span| span.meaning != *now) {
         let meant = meant(past.dir(), &span.meaning, prepared, None);
         if let Err(why) = meant.and_then(|meant| check_same_columns(&meant, schema)) {
-            return Ok(SinkEdit::Refused(refused(name, from, &why)));
+            return Ok(SinkEdit::Refused(refused(name, from, why)));
         }
     }
     Ok(SinkEdit::Difference { old: since - 1 })

@@ -76,14 +76,17 @@ struct Stored {
 /// `Storage` if the disk refuses.
 pub fn write(dir: &DataDir, meaning: &Meaning) -> Result<()> {
     dir.require_lock()?;
+    let (disk, path) = (&**dir.disk(), path(dir, &meaning.hash));
+    fs::create_dir(disk, &dir.meanings())?;
+    // What is there may be what a killed process did not sync.
+    fs::sync_parent(disk, &dir.meanings())?;
     if matches!(read(dir, &meaning.hash), Ok(Some(_))) {
-        return Ok(());
+        return fs::sync_parent(disk, &path);
     }
-    fs::create_dir(&**dir.disk(), &dir.meanings())?;
     let checksum = progress::checksum(meaning)?;
     let stored = Stored { format: FORMAT, meaning: meaning.clone(), checksum };
     let text = serde_json::to_vec(&stored).map_err(progress::no_json)?;
-    fs::write_atomic(&**dir.disk(), &path(dir, &meaning.hash), &text)
+    fs::write_atomic(disk, &path, &text)
 }
 
 /// The meaning with this hash; `None`: it was not kept.
@@ -121,20 +124,26 @@ pub fn read(dir: &DataDir, hash: &str) -> Result<Option<Meaning>> {
     Ok(Some(stored.meaning))
 }
 
-/// Removes the meanings that are not among `needed`.
+/// Removes the meanings that are not among `needed`, which all sinks' progress says.
 ///
 /// # Errors
 /// `Storage` if the disk refuses.
 pub fn retain(dir: &DataDir, needed: &BTreeSet<String>) -> Result<()> {
     dir.require_lock()?;
-    for path in fs::list(&dir.meanings())? {
+    let is_needed = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
         let hash = name.and_then(|name| name.strip_suffix(EXTENSION));
-        if hash.is_some_and(|hash| !needed.contains(hash)) {
-            fs::remove(&**dir.disk(), &path)?;
-        }
+        hash.is_none_or(|hash| needed.contains(hash))
+    };
+    let mut paths = fs::list(&dir.meanings())?;
+    paths.retain(|path| !is_needed(path));
+    let disk = &**dir.disk();
+    if !paths.is_empty() {
+        // The progress that was read may not be durable yet, and the one before it needs more.
+        let sinks = dir.sinks();
+        disk.sync_dir(&sinks).map_err(|error| Error::io("sync", &sinks, error))?;
     }
-    Ok(())
+    paths.iter().try_for_each(|path| fs::remove(disk, path))
 }
 
 fn path(dir: &DataDir, hash: &str) -> PathBuf {

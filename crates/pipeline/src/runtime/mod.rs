@@ -261,7 +261,7 @@ impl Opened {
         connect: Connect<'_>,
     ) -> Result<Self> {
         let (epochs, last, _) = EpochLog::open(dir)?;
-        let recorded = last.map_or(0, |record| record.epoch);
+        let (recorded, time_us) = last.map_or((0, 0), |last| (last.epoch, last.time_us));
         let sources: Vec<_> =
             prepared.tables.iter().map(|t| (t.name.clone(), t.schema.clone())).collect();
         let (journal, recovery) = Journal::open(dir, &sources, recorded)?;
@@ -270,6 +270,8 @@ impl Opened {
         let plans = Plans::compare(dir, prepared, &circuit, &meanings, recorded)?;
         let workers = pool.as_ref().map_or(1, |pool| pool.current_num_threads());
         let shared = Shared::new(prepared, &circuit, dir.clone(), clock, workers, letters)?;
+        // The sequencer does not wait until the replay has found out.
+        shared.set_last_time_us(time_us);
         // A crash may have come before these were noted.
         for id in &recovery.retried {
             shared.finish_retry(id)?;

@@ -74,12 +74,12 @@ impl Targets<'_> {
             self.last_epoch + 1,
             self.plans.changed().contains(from),
         );
-        let spans = spans.ok_or_else(|| edit::refused(name, from, &edit::unknown()))?;
+        let spans = spans.ok_or_else(|| edit::refused(name, from, edit::unknown()))?;
         let relation = self.prepared.existing_relation(from)?;
         let mut shape = self.shape(relation);
         let origins = self
             .origins(&spans, &meaning.hash, &shape.schema, pasts)
-            .map_err(|error| edit::refused(name, from, &error))?;
+            .map_err(|error| edit::refused(name, from, error))?;
         if origins.len() > 1 {
             shape.schema = nullable(&shape.schema);
         }
