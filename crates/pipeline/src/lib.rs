@@ -4,6 +4,7 @@
 //! [`lock`] keeps what its results depend on beside it. [`prepare`] finds out what can be known
 //! without running: columns, plans. [`cases`] runs the tests of the file. [`runtime`] wires
 //! sources, journal, circuit and sinks together, and [`reread`] fetches what a journal only refers to.
+//! [`edit`] says what an edited file does on a data directory, with what `meaning` keeps of the file before.
 //! [`past`] computes again what a pipeline was, and [`verify`] holds that against what it recorded;
 //! [`diff`] compares two runs, and [`bundle`] makes one file of a run.
 //!
@@ -11,6 +12,7 @@
 
 pub mod file;
 pub mod lock;
+mod meaning;
 pub mod vars;
 
 pub mod prepare;
@@ -25,4 +27,5 @@ pub mod past;
 
 pub mod bundle;
 pub mod diff;
+pub mod edit;
 pub mod verify;

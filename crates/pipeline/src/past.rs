@@ -141,7 +141,7 @@ pub fn table_inputs(prepared: &Prepared, input: EpochInput) -> Result<Vec<TableI
     Ok(tables)
 }
 
-fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
+pub(crate) fn check_columns(schema: &SchemaRef, part: &SourceInput) -> Result<()> {
     let Some(rows) = part.rows.first() else { return Ok(()) };
     let journalled = rows.schema();
     let named = |schema: &SchemaRef| -> Vec<(String, String)> {

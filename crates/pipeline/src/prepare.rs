@@ -116,6 +116,14 @@ impl Prepared {
         table.or_else(|| self.views.iter().position(|v| v.name == name).map(Relation::View))
     }
 
+    /// As [`relation`](Self::relation), of what the file was checked to have.
+    ///
+    /// # Errors
+    /// `Bug` if it is not there.
+    pub(crate) fn existing_relation(&self, name: &str) -> Result<Relation> {
+        self.relation(name).ok_or_else(|| Error::bug(format!("`{name}` is not there")))
+    }
+
     /// Whether the content of a view must be kept readable.
     pub fn is_kept(&self, view: &str) -> bool {
         let Some(spec) = self.pipeline.spec.views.get(view) else { return false };

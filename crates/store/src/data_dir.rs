@@ -71,9 +71,14 @@ impl DataDir {
         let lock = Lock::take(&path)?;
         let dir = Self { path, disk, lock: Some(lock) };
         dir.lay_out()?;
-        for folder in
-            [dir.path(), &dir.dead_letters(), &dir.sinks(), &dir.checkpoints(), &dir.manifests()]
-        {
+        for folder in [
+            dir.path(),
+            &dir.dead_letters(),
+            &dir.sinks(),
+            &dir.checkpoints(),
+            &dir.manifests(),
+            &dir.meanings(),
+        ] {
             fs::remove_unfinished(&*dir.disk, folder)?;
         }
         Ok(dir)
@@ -113,6 +118,14 @@ impl DataDir {
         })?;
         check_format(&path, found)?;
         Ok(Self { path, disk: Arc::new(RealDisk), lock: None })
+    }
+
+    /// Whether there is a data directory.
+    ///
+    /// # Errors
+    /// `Corrupt` if what says so cannot be read.
+    pub fn is_at(path: impl AsRef<Path>) -> Result<bool> {
+        Ok(read_format(path.as_ref())?.is_some())
     }
 
     /// Who holds the directory, if anybody does; it need not exist.
@@ -175,6 +188,10 @@ impl DataDir {
 
     pub(crate) fn sinks(&self) -> PathBuf {
         self.path.join("sinks")
+    }
+
+    pub(crate) fn meanings(&self) -> PathBuf {
+        self.path.join("meanings")
     }
 
     pub(crate) fn manifests(&self) -> PathBuf {

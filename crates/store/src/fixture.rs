@@ -16,6 +16,7 @@ use crate::dead_letters::{Filter, Stage, State};
 use crate::epochs::{SourceRecord, ViewRecord};
 use crate::manifests::keys::tests::signer;
 use crate::manifests::tests::statement;
+use crate::progress::SinkProgress;
 use crate::{CloseReason, DataDir, DeadLetters, EpochInput, EpochLog, EpochRecord, Journal};
 use crate::{Manifest, SourceInput, fs, journal, manifests, progress};
 
@@ -93,7 +94,7 @@ fn write_fixture() {
         log.append(&record(input)).unwrap();
     }
     let progress = Progress { epoch: 2, token: json!({ "bytes": 17 }) };
-    progress::write(&data, "out", &progress).unwrap();
+    progress::write(&data, "out", &SinkProgress { progress, spans: vec![] }).unwrap();
     manifests::write(&data, &manifest()).unwrap();
 }
 
@@ -129,6 +130,7 @@ fn format_1_is_read() {
     let (letters, _) = DeadLetters::open(&data, 2, 2).unwrap();
     let (_, found) = letters.list(&Filter::default(), 0, 9).unwrap();
     assert_eq!((found[0].state, &found[0].rejected), (State::Retried, &rejected()));
-    assert_eq!(progress::read(&data, "out").unwrap().unwrap().epoch, 2);
+    let done = progress::read(&data, "out").unwrap().unwrap();
+    assert_eq!((done.progress.epoch, done.spans), (2, vec![]));
     assert_eq!(manifests::newest(&data).unwrap(), Some(manifest()));
 }

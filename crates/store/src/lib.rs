@@ -19,7 +19,7 @@
 //!
 //! To be read in this order: [`disk`] (through which all of this is changed), [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
-//! [`checkpoints`], [`progress`], [`manifests`], [`bundle`] (all of it as one file), and apart from these
+//! [`checkpoints`], [`progress`], [`meanings`], [`manifests`], [`bundle`] (all of it as one file), and apart from these
 //! [`merkle`] (one hash for a list that grows) and [`spill`] (state that memory has no room for).
 //!
 //! Three rules hold everywhere:
@@ -40,6 +40,7 @@ mod frame;
 pub mod fs;
 pub mod journal;
 pub mod manifests;
+pub mod meanings;
 pub mod merkle;
 pub mod progress;
 pub mod spill;

@@ -41,12 +41,15 @@ pub(crate) enum Command {
     },
     /// Checks all of a pipeline that can be checked without running it.
     Check(File),
-    /// Shows the circuit that keeps the views up to date.
+    /// Shows the circuit, and what the next run does after an edit.
     Plan {
         #[command(flatten)]
         file: File,
         #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
         format: PlanFormat,
+        /// Where journal and state are kept, in place of what the pipeline file says.
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
     },
     /// Runs a pipeline.
     Run(Run),

@@ -75,6 +75,8 @@ pub struct ViewInfo {
     pub order: Order,
     /// Changes when what the SQL means changes, for this version of the engine.
     pub fingerprint: String,
+    /// The tables and views that its SQL names.
+    pub reads: BTreeSet<String>,
     /// Of each column, whether it depends on something that is recorded rather than in the rows: the
     /// time, or when a window was closed.
     pub recorded: Vec<bool>,
@@ -436,6 +438,7 @@ fn info(view: PlannedView, node: &Node) -> ViewInfo {
         key: node.key.clone(),
         order: view.order,
         fingerprint: view.fingerprint,
+        reads: view.reads,
         recorded: view.recorded.shown(),
         tables: node.tables.iter().copied().collect(),
     }

@@ -30,6 +30,8 @@ pub(crate) struct PlannedView {
     pub(crate) recorded: Recorded,
     /// BLAKE3 of the plan: the same for the same meaning in this version.
     pub(crate) fingerprint: String,
+    /// The tables and views that its SQL names.
+    pub(crate) reads: BTreeSet<String>,
 }
 
 /// Plans every view, those that are read by others first. All that are wrong are reported.
@@ -71,9 +73,9 @@ pub(crate) fn plan_views(
     while let Some(next) =
         waiting.iter().find(|(_, reads)| reads.is_subset(&known)).map(|(&next, _)| next)
     {
-        waiting.remove(&next);
+        let reads = waiting.remove(&next).unwrap_or_default();
         let view = &views[next];
-        match plan_view(session, view, &recorded) {
+        match plan_view(session, view, reads, &recorded) {
             Ok(done) => {
                 recorded.insert(view.name.clone(), done.recorded.clone());
                 known.insert(view.name.clone());
@@ -108,7 +110,12 @@ fn unknown_relation(view: &ViewDef, name: &str, names: &BTreeSet<&str>) -> SqlEr
     }
 }
 
-fn plan_view(session: &Session, view: &ViewDef, views: &Views) -> Result<PlannedView, SqlError> {
+fn plan_view(
+    session: &Session,
+    view: &ViewDef,
+    reads: BTreeSet<String>,
+    views: &Views,
+) -> Result<PlannedView, SqlError> {
     let plan = session.plan(&view.name, &view.sql)?;
     let wrong = |error| SqlError::from_datafusion(&view.name, &error);
     let written = panes::share(plan.clone()).and_then(distinct_on::as_first_rows).map_err(wrong)?;
@@ -141,6 +148,7 @@ fn plan_view(session: &Session, view: &ViewDef, views: &Views) -> Result<Planned
         schema,
         window_end,
         recorded,
+        reads,
     })
 }
 

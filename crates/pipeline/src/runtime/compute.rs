@@ -13,12 +13,12 @@ use syncline_store::epochs::{EpochLog, EpochRecord, SourceRecord, ViewRecord};
 use syncline_store::journal::{EpochInput, Replay};
 
 use super::checkpoint::Checkpointer;
+use super::feeds::Feeds;
 use super::plans::Plans;
 use super::sequencer::Sequenced;
-use super::sinks::Feed;
 use super::state::Shared;
 use crate::clock;
-use crate::prepare::{Prepared, Relation};
+use crate::prepare::Prepared;
 use crate::reread::Reread;
 
 pub(super) struct Compute {
@@ -28,7 +28,7 @@ pub(super) struct Compute {
     /// Epochs up to this one were computed before, and are only computed again.
     recorded: u64,
     plans: Plans,
-    feeds: Vec<Feed>,
+    feeds: Feeds,
     checkpointer: Checkpointer,
     skips_rejects: Vec<bool>,
 }
@@ -40,7 +40,7 @@ impl Compute {
         log: EpochLog,
         recorded: u64,
         plans: Plans,
-        feeds: Vec<Feed>,
+        feeds: Feeds,
         prepared: &Prepared,
     ) -> Result<Self> {
         let skip = |config: &syncline_connect::config::SourceConfig| {
@@ -59,7 +59,7 @@ impl Compute {
     ) -> Result<()> {
         let done = self.run_all(replay, epochs);
         // Sinks may finish while the last checkpoint is written.
-        self.feeds.clear();
+        self.feeds.close();
         let synced = self.sync();
         let checkpointed = self.checkpointer.finish(self.log.head());
         done.and(synced).and(checkpointed)
@@ -114,10 +114,7 @@ impl Compute {
         let views = self.record(input, &output, is_new)?;
         self.checkpointer.note(input, &views, is_new)?;
         self.shared.publish(input, &output, &self.circuit, is_new)?;
-        let output = Arc::new(output);
-        for feed in &self.feeds {
-            feed.send(input.epoch, &output, read_at_nanos);
-        }
+        self.feeds.send(input, &output, read_at_nanos)?;
         self.shared.set_due(self.circuit.due_at());
         let busy = clock::stopwatch_nanos() - started;
         self.shared.epoch_done(input, &self.circuit, busy, read_at_nanos, self.feeds.is_empty());
@@ -214,12 +211,4 @@ pub(crate) fn record_of(schema: &SchemaRef, changes: &[Batch]) -> Result<ViewRec
     let mut digest = ChangeDigest::new(schema);
     changes.iter().try_for_each(|change| digest.update(change))?;
     Ok(ViewRecord { rows: digest.rows(), digest: digest.hex() })
-}
-
-/// The changes of one relation in an epoch.
-pub(super) fn changes_of(output: &StepOutput, relation: Relation) -> &[Batch] {
-    match relation {
-        Relation::Table(table) => &output.tables[table],
-        Relation::View(view) => &output.views[view],
-    }
 }

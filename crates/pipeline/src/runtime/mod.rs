@@ -5,13 +5,15 @@
 //! down what is before it instead of filling the memory.
 //!
 //! In the order of the data: `sources` (tasks that read), `sequencer` (cuts epochs and journals
-//! them), `compute` (steps the circuit), `checkpoint` (writes down what it held, and at the end a `manifest`), `sinks` (tasks that
-//! write), `alerts`; [`state`] is what all
-//! of them show of themselves, in the words of [`status`]; [`stats`] turns that into figures.
+//! them), `compute` (steps the circuit), `checkpoint` (writes down what it held, and at the end a
+//! `manifest`), `feeds` (what of it each sink is given, also after an edit; `targets` finds out where
+//! they stand), `sinks` (tasks that write), `alerts`; [`state`] is what all of them show of
+//! themselves, in the words of [`status`]; [`stats`] turns that into figures.
 
 pub mod alerts;
 mod checkpoint;
 mod compute;
+mod feeds;
 mod manifest;
 mod memory;
 pub mod metrics;
@@ -26,12 +28,13 @@ mod spill;
 pub mod state;
 pub mod stats;
 pub mod status;
+mod targets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use syncline_change::sink::Sink;
+use syncline_change::spill::Spill;
 use syncline_change::{Error, Result};
 use syncline_connect::config::SinkConfig;
 use syncline_connect::file::ReplayClock;
@@ -40,20 +43,23 @@ use syncline_engine::Circuit;
 use syncline_store::dead_letters::DeadLetters;
 use syncline_store::epochs::EpochLog;
 use syncline_store::journal::Journal;
-use syncline_store::{DataDir, SpillDir, progress};
+use syncline_store::{DataDir, SpillDir};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, MachineClock};
+use crate::meaning::Meanings;
 use crate::prepare::{Prepared, is_bounded};
 use crate::reread::Reread;
 pub(crate) use compute::record_of;
 pub(crate) use plans::{Recorded, copy_plans};
 
+use feeds::{Feeds, Pasts};
 use plans::Plans;
 use spill::PatientSpill;
 use state::Shared;
 use status::RunState;
+use targets::{Connect, Targets};
 
 /// How many chunks wait for the sequencer at most.
 const CHUNKS_QUEUED_MAX: usize = 32;
@@ -100,7 +106,8 @@ impl Running {
             .thread_name(|i| format!("worker-{i}"))
             .build()
             .map_err(|error| Error::bug("cannot start worker threads").source(error))?;
-        let circuit = prepared.circuit(Some(Arc::new(pool)))?;
+        let pool = Arc::new(pool);
+        let circuit = prepared.circuit(Some(pool.clone()))?;
         let limit = prepared.pipeline.spec.run.memory_limit.map(|limit| limit.0);
         let limit = limit.or_else(memory::of_machine).unwrap_or(u64::MAX);
         let for_state = usize::try_from(limit / STATE_SHARE).unwrap_or(usize::MAX);
@@ -110,11 +117,14 @@ impl Running {
         let connect = |name: &str, config: &SinkConfig| {
             open_sink(name, config, &prepared.pipeline.base_dir, &prepared.pipeline.spec.name)
         };
-        let opened =
-            Opened::new(&dir, &prepared, circuit, workers, Arc::new(MachineClock), &connect)?;
+        let clock = Arc::new(MachineClock);
+        let opened = Opened::new(&dir, &prepared, circuit, Some(pool), clock, &connect)?;
         let shared = opened.shared.clone();
-        let spill = PatientSpill::new(SpillDir::open(dir.state())?, shared.clone());
-        opened.circuit.limit_memory(for_state, Arc::new(spill));
+        let spill: Arc<dyn Spill> =
+            Arc::new(PatientSpill::new(SpillDir::open(dir.state())?, shared.clone()));
+        let for_each = for_state / (1 + opened.pasts.len());
+        opened.circuit.limit_memory(for_each, spill.clone());
+        opened.pasts.limit_memory(for_each, &spill);
 
         let (stop, stopped) = watch::channel(false);
         let (done_tx, done) = watch::channel(false);
@@ -122,7 +132,7 @@ impl Running {
         let (epochs_tx, epochs) = std::sync::mpsc::sync_channel(1);
         let (mut tasks, mut sink_feeds) = (Vec::new(), Vec::new());
         for sink in opened.sinks {
-            let (feed, task) = sinks::spawn(sink, shared.clone(), dir.clone(), stopped.clone());
+            let (feed, task) = sinks::spawn(sink, shared.clone(), dir.clone(), stopped.clone())?;
             sink_feeds.push(feed);
             tasks.push(task);
         }
@@ -140,7 +150,7 @@ impl Running {
             opened.epochs,
             opened.recorded,
             opened.plans,
-            sink_feeds,
+            Feeds::new(sink_feeds, opened.pasts),
             &prepared,
         )?;
         let sequencer = sequencer::Sequencer::new(
@@ -148,6 +158,7 @@ impl Running {
             shared.clone(),
             acks,
             &prepared.pipeline.spec.run.epoch,
+            opened.at_least,
         );
         let threads = vec![
             spawn_thread("sequencer", shared.clone(), move || sequencer.run(chunks, &epochs_tx))?,
@@ -234,64 +245,51 @@ struct Opened {
     recorded: u64,
     plans: Plans,
     sinks: Vec<sinks::OpenSink>,
+    /// What sinks read before an edit, as far as some target has yet to follow it.
+    pasts: Pasts,
+    /// Up to which epoch there must be any before input comes.
+    at_least: u64,
 }
-
-/// Makes a sink from its name and settings.
-type Connect<'a> = &'a dyn Fn(&str, &SinkConfig) -> Result<Box<dyn Sink>>;
 
 impl Opened {
     fn new(
         dir: &Arc<DataDir>,
         prepared: &Prepared,
         circuit: Circuit,
-        workers: usize,
+        pool: Option<Arc<rayon::ThreadPool>>,
         clock: Arc<dyn Clock>,
         connect: Connect<'_>,
     ) -> Result<Self> {
         let (epochs, last, _) = EpochLog::open(dir)?;
-        let recorded = last.map_or(0, |record| record.epoch);
+        let (recorded, time_us) = last.map_or((0, 0), |last| (last.epoch, last.time_us));
         let sources: Vec<_> =
             prepared.tables.iter().map(|t| (t.name.clone(), t.schema.clone())).collect();
         let (journal, recovery) = Journal::open(dir, &sources, recorded)?;
         let (letters, _) = DeadLetters::open(dir, recovery.last_epoch, recorded)?;
-        let plans = Plans::compare(dir, prepared, &circuit, recorded)?;
+        let meanings = Meanings::of(prepared, &circuit)?;
+        let plans = Plans::compare(dir, prepared, &circuit, &meanings, recorded)?;
+        let workers = pool.as_ref().map_or(1, |pool| pool.current_num_threads());
         let shared = Shared::new(prepared, &circuit, dir.clone(), clock, workers, letters)?;
+        // The sequencer does not wait until the replay has found out.
+        shared.set_last_time_us(time_us);
         // A crash may have come before these were noted.
         for id in &recovery.retried {
             shared.finish_retry(id)?;
         }
-        let sinks = open_sinks(prepared, dir, plans.changed(), &circuit, connect)?;
+        let targets = Targets {
+            dir,
+            prepared,
+            circuit: &circuit,
+            meanings: &meanings,
+            plans: &plans,
+            pool,
+            last_epoch: journal.last_epoch(),
+        };
+        let targets::Opened { sinks, pasts, at_least } = targets.open(connect)?;
         plans.write(dir)?;
-        Ok(Self { circuit, shared: Arc::new(shared), journal, epochs, recorded, plans, sinks })
+        let shared = Arc::new(shared);
+        Ok(Self { circuit, shared, journal, epochs, recorded, plans, sinks, pasts, at_least })
     }
-}
-
-fn open_sinks(
-    prepared: &Prepared,
-    dir: &DataDir,
-    changed_views: &[String],
-    circuit: &Circuit,
-    connect: Connect<'_>,
-) -> Result<Vec<sinks::OpenSink>> {
-    let mut sinks = Vec::new();
-    for (name, config) in &prepared.pipeline.spec.sinks {
-        let from = &config.common().from;
-        let progress = progress::read(dir, name)?;
-        let sink = connect(name, config)?;
-        let relation = prepared.relation(from).ok_or_else(|| {
-            Error::bug(format!("sink `{name}` reads `{from}`, which is not there"))
-        })?;
-        let is_changes = sink.delivery() == syncline_change::sink::Delivery::Changes;
-        if is_changes && progress.is_some() && changed_views.contains(from) {
-            return Err(Error::conflict(format!(
-                "sink `{name}` holds changes of another `{from}`"
-            ))
-            .detail(format!("view `{from}` means something else than when the sink wrote"))
-            .hint("put the view back, or start anew with another --data-dir"));
-        }
-        sinks.push(sinks::OpenSink::new(name, config, sink, relation, progress, circuit, prepared));
-    }
-    Ok(sinks)
 }
 
 fn open_sources(

@@ -9,6 +9,7 @@ use syncline_engine::Circuit;
 use syncline_store::DataDir;
 
 use crate::lock::SEMANTICS_VERSION;
+use crate::meaning::Meanings;
 use crate::prepare::Prepared;
 
 /// Of each view, what its SQL meant at the last run.
@@ -21,8 +22,20 @@ pub(super) struct Plans {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Plan {
     fingerprint: String,
+    /// The hash of its meaning, to which belongs what it reads; older versions noted none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    meaning: Option<String>,
     /// The first epoch whose record tells of the view as it is.
     since: u64,
+}
+
+impl Plan {
+    fn is_of(&self, fingerprint: &str, meaning: &Option<String>) -> bool {
+        match &self.meaning {
+            Some(_) => self.meaning == *meaning,
+            None => self.fingerprint == fingerprint,
+        }
+    }
 }
 
 impl Plans {
@@ -32,6 +45,7 @@ impl Plans {
         dir: &DataDir,
         prepared: &Prepared,
         circuit: &Circuit,
+        meanings: &Meanings,
         recorded: u64,
     ) -> Result<Self> {
         let before = read(&path(dir))?;
@@ -39,8 +53,11 @@ impl Plans {
         for view in circuit.views() {
             let name = view.name.clone();
             let fingerprint = Recorded::plan_of(&view.fingerprint);
+            let meaning = Some(meanings.get(&name)?.hash.clone());
             let plan = match before.get(&name) {
-                Some(plan) if plan.fingerprint == fingerprint => plan.clone(),
+                Some(plan) if plan.is_of(&fingerprint, &meaning) => {
+                    Plan { fingerprint, meaning, since: plan.since }
+                }
                 known => {
                     if known.is_some() {
                         if prepared.pipeline.spec.views.contains_key(&name) {
@@ -50,7 +67,7 @@ impl Plans {
                         }
                         changed.push(name.clone());
                     }
-                    Plan { fingerprint, since: recorded + 1 }
+                    Plan { fingerprint, meaning, since: recorded + 1 }
                 }
             };
             plans.insert(name, plan);
@@ -94,6 +111,22 @@ impl Recorded {
     /// What a view meant, if it has run.
     pub(crate) fn plan(&self, view: &str) -> Option<&str> {
         self.plans.get(view).map(|plan| plan.fingerprint.as_str())
+    }
+
+    /// The views that there were at the last run.
+    pub(crate) fn views(&self) -> impl Iterator<Item = &str> {
+        self.plans.keys().map(String::as_str)
+    }
+
+    /// Whether a view means what it did, if it has run.
+    pub(crate) fn is_unchanged(
+        &self,
+        view: &str,
+        fingerprint: &str,
+        meaning: &str,
+    ) -> Option<bool> {
+        let plan = self.plans.get(view)?;
+        Some(plan.is_of(&Self::plan_of(fingerprint), &Some(meaning.to_owned())))
     }
 
     /// Whether the record of `epoch` tells of the view as it was at the last run.

@@ -34,6 +34,8 @@ pub(super) struct Sequencer {
     delay_max: Duration,
     /// What arrived last and did not fit into its epoch any more.
     left: Option<Arrival>,
+    /// Up to which epoch there must be any before input comes.
+    at_least: u64,
 }
 
 impl Sequencer {
@@ -42,9 +44,11 @@ impl Sequencer {
         shared: Arc<Shared>,
         acks: Vec<Ack>,
         epoch: &EpochSpec,
+        at_least: u64,
     ) -> Self {
         let rows_max = usize::try_from(epoch.max_rows).unwrap_or(usize::MAX);
-        Self { journal, shared, acks, rows_max, delay_max: epoch.max_delay.0, left: None }
+        let delay_max = epoch.max_delay.0;
+        Self { journal, shared, acks, rows_max, delay_max, left: None, at_least }
     }
 
     /// Runs until no more can arrive.
@@ -69,9 +73,10 @@ impl Sequencer {
     }
 
     /// The epoch that every journal begins with: what a view is of no input at all is an answer too.
+    /// And the one in which sinks go from what a view meant before to what it means now.
     pub(super) fn begin(&mut self) -> Result<Option<Sequenced>> {
         self.shared.set_journal_bytes(self.journal.bytes());
-        if self.journal.last_epoch() > 0 {
+        if self.journal.last_epoch() >= self.at_least.max(1) {
             return Ok(None);
         }
         let mut input = self.epoch(CloseReason::Flush, vec![]);

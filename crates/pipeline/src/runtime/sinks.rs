@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use syncline_change::sink::{Delivery, EpochChanges, Progress, Shape, Sink, Snapshot};
 use syncline_change::{Batch, Error, Result};
-use syncline_connect::config::SinkConfig;
 use syncline_connect::http;
-use syncline_engine::{Circuit, StepOutput};
+use syncline_store::DataDir;
 use syncline_store::dead_letters::Stage;
-use syncline_store::{DataDir, progress};
+use syncline_store::progress::{self, SinkProgress, Span};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::SINK_EPOCHS_QUEUED_MAX;
-use super::compute::changes_of;
+use super::feeds::{Feed, Origin};
 use super::retry::Backoff;
 use super::state::Shared;
 use super::status::SinkState;
-use crate::clock;
-use crate::prepare::{Prepared, Relation};
+use crate::prepare::Relation;
+use crate::{clock, edit};
 
 /// The most rows that are written in one go.
 const WRITE_ROWS_MAX: usize = 1 << 17;
@@ -28,76 +27,40 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A sink that is about to be written to.
 pub(super) struct OpenSink {
-    name: String,
-    sink: Box<dyn Sink>,
-    relation: Relation,
-    shape: Shape,
-    progress: Option<Progress>,
-    retry: Option<http::Retry>,
-}
-
-impl OpenSink {
-    pub(super) fn new(
-        name: &str,
-        config: &SinkConfig,
-        sink: Box<dyn Sink>,
-        relation: Relation,
-        progress: Option<Progress>,
-        circuit: &Circuit,
-        prepared: &Prepared,
-    ) -> Self {
-        let shape = match relation {
-            Relation::View(view) => {
-                let view = &circuit.views()[view];
-                Shape { schema: view.schema.clone(), key: view.key.clone() }
-            }
-            Relation::Table(table) => {
-                let table = &prepared.tables[table];
-                Shape { schema: table.schema.clone(), key: table.primary_key.clone() }
-            }
-        };
-        let retry = config.retry().cloned();
-        Self { name: name.to_owned(), sink, relation, shape, progress, retry }
-    }
+    pub(super) name: String,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) relation: Relation,
+    pub(super) shape: Shape,
+    pub(super) progress: Option<Progress>,
+    /// What the target is given changes of, as it is noted with the progress.
+    pub(super) spans: Vec<Span>,
+    /// The same, as it is computed.
+    pub(super) origins: Vec<(u64, Origin)>,
+    pub(super) retry: Option<http::Retry>,
 }
 
 /// What a sink's task is fed.
 pub(super) struct Job {
     pub(super) epoch: u64,
-    changes: Vec<Batch>,
-    read_at_nanos: Option<u64>,
-}
-
-/// The circuit's end of the queue to a sink.
-pub(super) struct Feed {
-    relation: Relation,
-    /// Epochs up to this one are in the target already.
-    durable: u64,
-    to: mpsc::Sender<Job>,
-}
-
-impl Feed {
-    /// Blocks while the sink's queue is full. A sink that has failed takes nothing.
-    pub(super) fn send(&self, epoch: u64, output: &StepOutput, read_at_nanos: Option<u64>) {
-        if epoch <= self.durable {
-            return;
-        }
-        let changes = changes_of(output, self.relation).to_vec();
-        let _ = self.to.blocking_send(Job { epoch, changes, read_at_nanos });
-    }
+    pub(super) changes: Vec<Batch>,
+    pub(super) read_at_nanos: Option<u64>,
 }
 
 /// A sink's writer, and the queue that it takes from.
+///
+/// # Errors
+/// As for [`Feed::new`].
 pub(super) fn writer(
     open: OpenSink,
     shared: Arc<Shared>,
     dir: Arc<DataDir>,
     stopped: watch::Receiver<bool>,
-) -> (Feed, Writer, mpsc::Receiver<Job>) {
+) -> Result<(Feed, Writer, mpsc::Receiver<Job>)> {
     let (to, jobs) = mpsc::channel(SINK_EPOCHS_QUEUED_MAX);
     let durable = open.progress.as_ref().map_or(0, |progress| progress.epoch);
-    let feed = Feed { relation: open.relation, durable, to };
-    (feed, Writer { open, shared, dir, stopped }, jobs)
+    let schema = open.shape.schema.clone();
+    let feed = Feed::new(open.relation, schema, durable, open.origins.clone(), to)?;
+    Ok((feed, Writer { open, shared, dir, stopped }, jobs))
 }
 
 /// Starts the task of a sink.
@@ -106,8 +69,8 @@ pub(super) fn spawn(
     shared: Arc<Shared>,
     dir: Arc<DataDir>,
     stopped: watch::Receiver<bool>,
-) -> (Feed, JoinHandle<()>) {
-    let (feed, mut writer, jobs) = writer(open, shared.clone(), dir, stopped);
+) -> Result<(Feed, JoinHandle<()>)> {
+    let (feed, mut writer, jobs) = writer(open, shared.clone(), dir, stopped)?;
     let task = tokio::spawn(async move {
         let name = writer.open.name.clone();
         match writer.run(jobs).await {
@@ -122,7 +85,7 @@ pub(super) fn spawn(
             }
         }
     });
-    (feed, task)
+    Ok((feed, task))
 }
 
 pub(super) struct Writer {
@@ -300,13 +263,15 @@ impl Writer {
         read_at: &[u64],
     ) -> Result<()> {
         let mut backoff = Backoff::unlimited();
+        edit::leave_behind(&mut self.open.spans, done.epoch);
+        let done = SinkProgress { progress: done, spans: self.open.spans.clone() };
         while let Err(error) = progress::write(&self.dir, &self.open.name, &done) {
             if !error.kind().is_transient() {
                 return Err(error);
             }
             self.wait(&mut backoff, error).await?;
         }
-        self.shared.sink_wrote(&self.open.name, done.epoch, rows as u64, pending);
+        self.shared.sink_wrote(&self.open.name, done.progress.epoch, rows as u64, pending);
         for &read_at in read_at {
             self.shared.observe_latency(read_at);
         }

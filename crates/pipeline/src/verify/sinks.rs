@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use syncline_change::sink::{Delivery, EpochChanges, Shape, Sink, Snapshot};
 use syncline_change::{Error, ErrorKind, Result};
-use syncline_connect::config::SinkConfig;
+use syncline_connect::config::{Mode, SinkConfig};
 use syncline_connect::file::{self, Lines};
 use syncline_connect::open_sink;
 use syncline_engine::{Circuit, Content, StepOutput};
-use syncline_store::progress;
+use syncline_store::progress::{self, SinkProgress};
 use tokio::runtime::Runtime;
 
 use super::report::{Mismatch, Report, SinkCheck};
@@ -62,18 +62,22 @@ impl<'a> Sinks<'a> {
                 report.unchecked.push(format!("sink {name}: its target cannot be read back"));
                 continue;
             };
-            let Some(progress) = progress::read(past.dir(), name)? else {
+            let Some(stored) = progress::read(past.dir(), name)? else {
                 report.unchecked.push(format!("sink {name}: it has written nothing yet"));
                 continue;
             };
+            if let Some(unchecked) = edited(name, config, &stored) {
+                report.unchecked.push(unchecked);
+                continue;
+            }
+            let progress = stored.progress;
             if progress.epoch > past.recorded() {
                 return Err(Error::corrupt(format!(
                     "sink `{name}` has epoch {}, which was not recorded",
                     progress.epoch
                 )));
             }
-            let from = prepared.relation(&config.common.from);
-            let relation = from.ok_or_else(|| Error::bug("a sink reads what is not there"))?;
+            let relation = prepared.existing_relation(&config.common.from)?;
             let mut copy = config.clone();
             copy.path = folder.join(number.to_string()).to_string_lossy().into_owned();
             let base_dir = &prepared.pipeline.base_dir;
@@ -139,7 +143,7 @@ impl<'a> Sinks<'a> {
             }
             let compared = self.compare(sink)?;
             let progress = progress::read(past.dir(), &sink.name)?;
-            let has_moved = progress.is_none_or(|progress| progress.epoch != sink.epoch);
+            let has_moved = progress.is_none_or(|stored| stored.progress.epoch != sink.epoch);
             match compared {
                 Ok(check) => report.sinks.push(check),
                 Err(_) if has_moved => report.unchecked.push(format!(
@@ -241,6 +245,19 @@ impl Differences {
         }
         shown
     }
+}
+
+/// What to say of a target that also has what its sink read before an edit.
+fn edited(name: &str, config: &file::SinkConfig, stored: &SinkProgress) -> Option<String> {
+    let since = stored.spans.last().map_or(1, |span| span.since);
+    let is_of_now = match config.mode {
+        Mode::Changes => since == 1,
+        Mode::Snapshot => since <= stored.progress.epoch,
+    };
+    let from = &config.common.from;
+    let says =
+        || format!("sink {name}: `{from}` was edited in epoch {since}, and its target has more");
+    (!is_of_now).then(says)
 }
 
 fn shape(prepared: &Prepared, circuit: &Circuit, relation: Relation) -> Shape {

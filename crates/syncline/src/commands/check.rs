@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use serde_json::json;
 use syncline_change::types;
 use syncline_engine::{Graph, GraphNode, NodeKind, TEXT_BYTES, ViewInfo};
+use syncline_pipeline::edit::Edit;
 use syncline_pipeline::prepare::{Prepared, alert_of, is_bounded};
 
-use super::{Failure, prepare};
+use super::{Failure, edit, prepare};
 use crate::cli::PlanFormat;
 use crate::terminal::say;
 
@@ -124,9 +125,15 @@ fn class(recorded: bool) -> &'static str {
 }
 
 /// Shows the circuit, and what running the file as it is would rebuild.
-pub(super) fn plan(path: Option<&Path>, format: PlanFormat) -> Result<ExitCode, Failure> {
+pub(super) fn plan(
+    path: Option<&Path>,
+    data_dir: Option<&Path>,
+    format: PlanFormat,
+) -> Result<ExitCode, Failure> {
     let prepared = prepare(path)?;
     let circuit = prepared.circuit(None)?;
+    let data_dir = data_dir.map_or_else(|| prepared.pipeline.data_dir(), Path::to_owned);
+    let edit = Edit::of(&prepared, &circuit, &data_dir)?;
     let graph = circuit.graph();
     match format {
         PlanFormat::Text => {
@@ -136,10 +143,16 @@ pub(super) fn plan(path: Option<&Path>, format: PlanFormat) -> Result<ExitCode, 
                 say("\nthe next run changes the lock:");
                 changes.iter().for_each(|line| say(format_args!("  {line}")));
             }
+            if let Some(edit) = &edit {
+                say("\nthe next run:");
+                edit::lines(edit).iter().for_each(|line| say(format_args!("  {line}")));
+            }
         }
         PlanFormat::Mermaid => say(graph.mermaid().trim_end()),
         PlanFormat::Json => {
-            say(format_args!("{:#}", as_json(&graph, circuit.views(), &changes(&prepared))));
+            let mut plan = as_json(&graph, circuit.views(), &changes(&prepared));
+            plan["next_run"] = edit.as_ref().map_or(serde_json::Value::Null, edit::as_json);
+            say(format_args!("{plan:#}"));
         }
     }
     Ok(ExitCode::SUCCESS)

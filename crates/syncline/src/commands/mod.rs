@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod diff;
 mod dlq;
+mod edit;
 mod explain;
 mod init;
 mod interrupts;
@@ -69,7 +70,9 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Init { dir } => init::init(&dir),
         Command::Check(file) => check::check(file.file.as_deref()),
-        Command::Plan { file, format } => check::plan(file.file.as_deref(), format),
+        Command::Plan { file, data_dir, format } => {
+            check::plan(file.file.as_deref(), data_dir.as_deref(), format)
+        }
         Command::Run(arguments) => run::run(arguments),
         Command::Test(file) => test::test(file.file.as_deref()),
         Command::Query(arguments) => query::query(&arguments),

@@ -6,6 +6,7 @@ mod dead_letters;
 #[cfg(unix)]
 mod disk;
 mod docs;
+mod edits;
 mod evidence;
 mod explain;
 mod folder;

@@ -1,16 +1,18 @@
 //! What stands in for the outside: sources, targets, the clock, chance.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use syncline_change::sink::{Delivery, EpochChanges, Progress, Shape, Sink, Snapshot};
 use syncline_change::source::{Chunk, Decode, RejectClass, Rejected};
-use syncline_change::{Error, Result};
+use syncline_change::{Batch, Error, Result};
 use syncline_connect::decode::json::JsonDecode;
 use syncline_store::disk::FaultyDisk;
 
@@ -75,13 +77,33 @@ pub(super) struct Target {
     /// How many of them a power loss leaves.
     durable: usize,
     pub(super) snapshot: Option<Snapshot>,
+    /// What was given for each epoch once progress had been noted: it stays the same.
+    given: BTreeMap<u64, Vec<String>>,
 }
 
 impl Target {
+    /// Whoever heeds that a request was made before must not miss anything.
+    fn note_given(&mut self, epochs: &[EpochChanges]) {
+        for EpochChanges { epoch, changes } in epochs {
+            let mut lines: Vec<String> = changes.iter().flat_map(lines).collect();
+            lines.sort();
+            let given = self.given.entry(*epoch).or_insert_with(|| lines.clone());
+            assert_eq!(*given, lines, "epoch {epoch} has become another");
+        }
+    }
+
     pub(super) fn lose_power(&mut self, chance: &Chance) {
         let unsure = self.epochs.len() - self.durable;
         self.epochs.truncate(self.durable + chance.below(unsure as u64 + 1) as usize);
     }
+}
+
+/// The rows of a change with their weights.
+fn lines(batch: &Batch) -> Vec<String> {
+    let table = pretty_format_batches(std::slice::from_ref(batch.rows())).unwrap().to_string();
+    let rows = table.lines().skip(3).take(batch.num_rows()).enumerate();
+    let cells = |line: &str| line.split('|').map(str::trim).collect::<Vec<_>>().join("|");
+    rows.map(|(row, line)| format!("{}{}", batch.weight(row), cells(line))).collect()
 }
 
 /// How a write to a target goes.
@@ -107,6 +129,8 @@ pub(super) struct FakeSink {
     pub(super) chance: Option<Chance>,
     /// What was durable when last heard of.
     pub(super) done: u64,
+    /// A sink of which no progress is noted starts anew with what its view means then.
+    pub(super) has_progress: bool,
 }
 
 impl FakeSink {
@@ -138,6 +162,7 @@ impl Sink for FakeSink {
 
     async fn open(&mut self, _: &Shape, progress: Option<&Progress>) -> Result<()> {
         let done = progress.map_or(0, |progress| progress.epoch);
+        self.has_progress = progress.is_some();
         let mut target = self.target.lock().unwrap();
         self.done = done;
         match self.delivery {
@@ -160,6 +185,9 @@ impl Sink for FakeSink {
             return self.fail(&outcome);
         }
         let mut target = self.target.lock().unwrap();
+        if self.has_progress {
+            target.note_given(epochs);
+        }
         // A write that failed may have left these.
         target.epochs.truncate(self.done as usize);
         target.epochs.extend_from_slice(epochs);

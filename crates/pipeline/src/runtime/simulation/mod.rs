@@ -53,6 +53,17 @@ sinks:
 run: {epoch: {max_rows: 6, max_delay: 0s}}
 ";
 
+/// What somebody makes of the file between two processes: other SQL for views that sinks read, another
+/// view for a sink, another table.
+const EDITS: [&[(&str, &str)]; 2] = [
+    &[("o.item = s.item", "o.item = s.item WHERE s.price > 40"), ("sum(n) AS n", "max(n) AS n")],
+    &[
+        ("  priced:", "  best: SELECT id, max(price) AS price FROM priced GROUP BY id\n  priced:"),
+        ("from: priced,", "from: best,"),
+        ("price: BIGINT}", "price: BIGINT}, primary_key: [item]"),
+    ],
+];
+
 /// Schedules in `make test`; `SYNCLINE_SIMULATIONS` says otherwise.
 const SCHEDULES: u64 = 2_000;
 /// After so many processes nothing goes wrong any more.
@@ -80,8 +91,9 @@ enum Order {
 
 /// What outlives a process.
 struct World {
-    prepared: &'static Prepared,
-    batch: &'static BatchEngine,
+    plans: &'static [Plan],
+    /// Which of them is in the file.
+    current: Cell<usize>,
     root: TempDir,
     disk: FaultyDisk,
     clock: Arc<FakeClock>,
@@ -96,7 +108,7 @@ struct World {
 }
 
 impl World {
-    fn new(plan: &'static Plan, order: Order, chunks: u64, input: &Chance) -> Self {
+    fn new(plans: &'static [Plan], order: Order, chunks: u64, input: &Chance) -> Self {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let disk = FaultyDisk::new(root.path());
         let clock = Arc::new(FakeClock {
@@ -110,11 +122,11 @@ impl World {
             Order::Random(chance) => SEGMENT_BYTES_MAX[chance.below(3) as usize],
             Order::Fixed => SEGMENT_BYTES_MAX[0],
         };
-        let prepared = &plan.prepared;
+        let prepared = &plans[0].prepared;
         let targets = prepared.pipeline.spec.sinks.keys();
         Self {
-            prepared,
-            batch: &plan.batch,
+            plans,
+            current: Cell::new(0),
             root,
             disk,
             clock,
@@ -126,6 +138,15 @@ impl World {
             acked: vec![AtomicUsize::new(0), AtomicUsize::new(0)],
             processes: Cell::new(0),
         }
+    }
+
+    /// The pipeline as the file is now.
+    fn plan(&self) -> &'static Plan {
+        &self.plans[self.current.get()]
+    }
+
+    fn prepared(&self) -> &'static Prepared {
+        &self.plan().prepared
     }
 
     fn data(&self) -> PathBuf {
@@ -162,18 +183,19 @@ impl World {
     }
 
     fn delivery(&self, sink: usize) -> Delivery {
-        delivery_of(&self.prepared.pipeline.spec.sinks[sink])
+        delivery_of(&self.prepared().pipeline.spec.sinks[sink])
     }
 
     /// Lets one process after the other run until everything is done.
     fn run(&self) {
         loop {
             self.processes.set(self.processes.get() + 1);
+            self.edit();
             self.plan_a_fault();
             match self.run_once() {
-                End::Done => return,
+                End::Done if self.below(4) > 0 || !self.is_rough() => return,
                 End::Dead => self.die(),
-                End::Refused => self.disk.restart(),
+                End::Done | End::Refused => self.disk.restart(),
             }
         }
     }
@@ -193,6 +215,14 @@ impl World {
             _ if self.disk.is_dead() => End::Dead,
             Ok(()) => End::Done,
             Err(error) => panic!("{}", error.report()),
+        }
+    }
+
+    /// Somebody may have edited the file since the process before.
+    fn edit(&self) {
+        let Order::Random(chance) = &self.order else { return };
+        if self.is_rough() && chance.one_in(3) {
+            self.current.set(chance.below(self.plans.len() as u64) as usize);
         }
     }
 
@@ -248,11 +278,22 @@ struct Plan {
     batch: BatchEngine,
 }
 
-fn plan() -> &'static Plan {
-    let pipeline = Pipeline::parse(PIPELINE, std::path::Path::new("nowhere"), &Vars::default());
-    let prepared = Prepared::new(pipeline.unwrap()).unwrap();
-    let batch = BatchEngine::new(&prepared.tables, &prepared.views, prepared.lock.seed).unwrap();
-    Box::leak(Box::new(Plan { prepared, batch }))
+fn plans() -> &'static [Plan] {
+    let edited = EDITS.iter().map(|edits| {
+        let replace = |text: String, (from, to): &(&str, &str)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        };
+        edits.iter().fold(PIPELINE.to_owned(), replace)
+    });
+    let plans = std::iter::once(PIPELINE.to_owned()).chain(edited).map(|text| {
+        let pipeline = Pipeline::parse(&text, std::path::Path::new("nowhere"), &Vars::default());
+        let prepared = Prepared::new(pipeline.unwrap()).unwrap();
+        let (tables, views) = (&prepared.tables, &prepared.views);
+        let batch = BatchEngine::new(tables, views, prepared.lock.seed).unwrap();
+        Plan { prepared, batch }
+    });
+    Vec::leak(plans.collect())
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -260,10 +301,10 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// What happens with a seed; returns the operations of the disk.
-fn simulate(plan: &'static Plan, seed: u64) -> Vec<String> {
+fn simulate(plans: &'static [Plan], seed: u64) -> Vec<String> {
     let chance = Chance::new(seed);
     let chunks = 3 + chance.below(8);
-    let world = World::new(plan, Order::Random(chance.clone()), chunks, &chance);
+    let world = World::new(plans, Order::Random(chance.clone()), chunks, &chance);
     world.run();
     // What a run left that ended well is durable.
     world.lose_power(&chance);
@@ -273,14 +314,14 @@ fn simulate(plan: &'static Plan, seed: u64) -> Vec<String> {
 
 #[test]
 fn whatever_happens_ends_as_if_nothing_had() {
-    let plan = plan();
+    let plans = plans();
     if let Some(seed) = number("SYNCLINE_SEED") {
-        simulate(plan, seed);
+        simulate(plans, seed);
         return;
     }
     let from = number("SYNCLINE_SEEDS_FROM").unwrap_or(0);
     for seed in from..from + number("SYNCLINE_SIMULATIONS").unwrap_or(SCHEDULES) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(plan, seed))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(plans, seed))) {
             eprintln!("this was SYNCLINE_SEED={seed}");
             resume_unwind(panic);
         }
@@ -289,13 +330,13 @@ fn whatever_happens_ends_as_if_nothing_had() {
 
 #[test]
 fn a_seed_says_all_that_happens() {
-    let plan = plan();
+    let plans = plans();
     for seed in 0..20 {
-        assert_eq!(simulate(plan, seed), simulate(plan, seed), "{seed}");
+        assert_eq!(simulate(plans, seed), simulate(plans, seed), "{seed}");
     }
 }
 
-/// What disturbs a run in a fixed order, and at which operation.
+/// What disturbs a run in a fixed order, and at which of its operations.
 struct Disturbance {
     fault: Fault,
     at: usize,
@@ -304,8 +345,8 @@ struct Disturbance {
 }
 
 /// Runs to the end, starts once more, and loses power: what a run left that ended well is durable.
-fn run_twice(plan: &'static Plan, disturbance: Option<&Disturbance>) -> World {
-    let world = World::new(plan, Order::Fixed, 3, &Chance::new(1));
+fn run_twice(world: &World, disturbance: Option<&Disturbance>) {
+    let before = world.disk.operation_count();
     let chance = Chance::new(disturbance.map_or(0, |disturbance| disturbance.at as u64));
     for _ in 0..2 {
         loop {
@@ -313,7 +354,7 @@ fn run_twice(plan: &'static Plan, disturbance: Option<&Disturbance>) -> World {
                 && world.disk.hits() == 0
             {
                 let times = if fault.ends_the_process() { 1 } else { ERRORS };
-                world.disk.plan(*fault, *at, times);
+                world.disk.plan(*fault, before + at, times);
             }
             match world.run_once() {
                 End::Done => break,
@@ -326,7 +367,6 @@ fn run_twice(plan: &'static Plan, disturbance: Option<&Disturbance>) -> World {
         world.disk.restart();
     }
     world.lose_power(&chance);
-    world
 }
 
 #[test]
@@ -360,7 +400,7 @@ fn state_on_disk_waits_for_room() {
         }
     }
 
-    let world = World::new(plan(), Order::Fixed, 1, &Chance::new(1));
+    let world = World::new(plans(), Order::Fixed, 1, &Chance::new(1));
     let process = Process::start(&world).unwrap();
     let spill = PatientSpill::new(Refusing::default(), process.shared.clone());
     let mut piece = spill.begin(&[1]).unwrap();
@@ -378,9 +418,8 @@ fn state_on_disk_waits_for_room() {
 
 #[test]
 fn every_fault_at_every_operation() {
-    let plan = plan();
-    let calm = run_twice(plan, None);
-    let operations = calm.disk.operations();
+    let plans = plans();
+    let operations = every_fault(&|| World::new(plans, Order::Fixed, 3, &Chance::new(1)));
     for name in [
         "journal/orders.write",
         "journal/.ticks.sync",
@@ -392,13 +431,41 @@ fn every_fault_at_every_operation() {
     ] {
         assert!(operations.contains(&format!("data/{name}")), "{name}: {operations:#?}");
     }
+}
+
+/// The same in the start after an edit, when what was there to be read has been read.
+#[test]
+fn every_fault_after_an_edit() {
+    let plans = plans();
+    for edit in 1..plans.len() {
+        let operations = every_fault(&|| {
+            let world = World::new(plans, Order::Fixed, 3, &Chance::new(1));
+            assert!(matches!(world.run_once(), End::Done));
+            world.disk.restart();
+            world.current.set(edit);
+            world
+        });
+        let has = |name: &str| operations.iter().any(|operation| operation.contains(name));
+        for name in ["data/meanings/", "data/journal/.ticks.sync", "data/sinks/priced_log.rename"] {
+            assert!(has(name), "{name} is not among {operations:#?}");
+        }
+    }
+}
+
+/// Holds runs in which anything fails against one in which nothing does, whose operations it returns.
+fn every_fault(world: &dyn Fn() -> World) -> Vec<String> {
+    let calm = world();
+    let before = calm.disk.operation_count();
+    run_twice(&calm, None);
+    let operations = calm.disk.operations()[before..].to_vec();
     let (expected, answer) = verify::verify(&calm, None);
     for (at, operation) in operations.iter().enumerate() {
         for fault in Fault::ALL.into_iter().filter(|fault| fault.can_be_at(operation)) {
             let powers: &[bool] = if fault.ends_the_process() { &[false, true] } else { &[false] };
             for &power in powers {
                 let run = || {
-                    let world = run_twice(plan, Some(&Disturbance { fault, at, power }));
+                    let world = world();
+                    run_twice(&world, Some(&Disturbance { fault, at, power }));
                     assert!(world.disk.hits() > 0);
                     check_troubles(&world, fault);
                     assert_eq!(verify::verify(&world, Some(answer.clone())).0, expected);
@@ -412,6 +479,7 @@ fn every_fault_at_every_operation() {
             }
         }
     }
+    operations
 }
 
 /// Whoever waits says for what.

@@ -16,6 +16,7 @@ use syncline_store::journal::Journal;
 use tokio::sync::{mpsc, watch};
 
 use super::super::compute::Compute;
+use super::super::feeds::Feeds;
 use super::super::sequencer::{Sequenced, Sequencer};
 use super::super::sinks::{self, Job, Writer};
 use super::super::sources::{self, Arrival};
@@ -70,10 +71,10 @@ impl<'a> Process<'a> {
     pub(super) fn start(world: &'a World) -> Result<Self> {
         let disk = Arc::new(world.disk.clone());
         let dir = Arc::new(DataDir::open_on(disk, world.data())?);
-        let circuit = world.prepared.circuit(None).unwrap();
+        let circuit = world.prepared().circuit(None).unwrap();
         let connect = |name: &str, config: &SinkConfig| world.sink(name, config);
         let clock = world.clock.clone();
-        let mut opened = Opened::new(&dir, world.prepared, circuit, 1, clock, &connect)?;
+        let mut opened = Opened::new(&dir, world.prepared(), circuit, None, clock, &connect)?;
         opened.journal.set_segment_bytes_max(world.segment_bytes_max);
         *world.clock.shared.lock().unwrap() = Arc::downgrade(&opened.shared);
         let shared = opened.shared.clone();
@@ -81,7 +82,7 @@ impl<'a> Process<'a> {
         let (mut feeds, mut sinks) = (Vec::new(), Vec::new());
         for sink in opened.sinks {
             let (feed, mut writer, jobs) =
-                sinks::writer(sink, shared.clone(), dir.clone(), stopped.clone());
+                sinks::writer(sink, shared.clone(), dir.clone(), stopped.clone())?;
             world.runtime.block_on(writer.open())?;
             feeds.push(feed);
             sinks.push((writer, jobs));
@@ -90,16 +91,17 @@ impl<'a> Process<'a> {
         let (to_acks, acks) = (0..SOURCES).map(|_| watch::channel((0, None))).unzip();
         let replay = Reread::new(opened.journal.replay(1)?, HashMap::new());
         let (to_sequencer, arrivals) = mpsc::channel(CHUNKS_QUEUED_MAX);
-        let epoch = &world.prepared.pipeline.spec.run.epoch;
-        let mut sequencer = Sequencer::new(opened.journal, shared.clone(), to_acks, epoch);
+        let epoch = &world.prepared().pipeline.spec.run.epoch;
+        let (journal, at_least) = (opened.journal, opened.at_least);
+        let mut sequencer = Sequencer::new(journal, shared.clone(), to_acks, epoch, at_least);
         let mut compute = Compute::new(
             opened.circuit,
             shared.clone(),
             opened.epochs,
             opened.recorded,
             opened.plans,
-            feeds,
-            world.prepared,
+            Feeds::new(feeds, opened.pasts),
+            world.prepared(),
         )?;
         compute.replay(replay)?;
         let sequenced = sequencer.begin()?.into_iter().collect();
@@ -198,7 +200,7 @@ impl<'a> Process<'a> {
         match step {
             Step::Read(source) => {
                 let chunk = self.world.input[source][self.next[source]].clone();
-                let name = &self.world.prepared.tables[source].name;
+                let name = &self.world.prepared().tables[source].name;
                 let arrival = sources::arrival(source, name, OnError::DeadLetter, chunk)?;
                 assert!(self.to_sequencer.try_send(arrival).is_ok(), "there was room");
                 self.next[source] += 1;
@@ -288,7 +290,7 @@ fn position(position: Option<&Position>) -> usize {
 impl World {
     /// Where sources go on, which is not before what they were told is safe.
     fn next_chunks(&self, journal: &Journal) -> Vec<usize> {
-        let next = self.prepared.tables.iter().zip(&self.acked).map(|(table, acked)| {
+        let next = self.prepared().tables.iter().zip(&self.acked).map(|(table, acked)| {
             let standing = journal.last_positions().get(&table.name);
             let durable = position(standing.and_then(|standing| standing.position.as_ref()));
             let acked = acked.load(Relaxed);
@@ -299,7 +301,7 @@ impl World {
     }
 
     fn decoders(&self) -> Vec<Decoder> {
-        let tables = self.prepared.tables.iter().enumerate();
+        let tables = self.prepared().tables.iter().enumerate();
         let decoders = tables.map(|(number, table)| {
             let decode: Arc<dyn Decode> =
                 Arc::new(JsonDecode::new(table.schema.clone(), &[]).unwrap());
@@ -322,6 +324,7 @@ impl World {
                 Order::Random(_) | Order::Fixed => None,
             },
             done: 0,
+            has_progress: false,
         }))
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn verify(world: &World, known: Option<Arc<Answer>>) -> (Vec<String>,
     let snapshot = world.targets["totals_now"].lock().unwrap().snapshot.clone().unwrap();
     assert_eq!(shown(&snapshot.rows), views("totals"), "the snapshot");
     let priced = folded(world, "priced_log", count);
-    assert_eq!(priced, views("priced"));
+    let read = &world.prepared().pipeline.spec.sinks["priced_log"].common().from;
+    assert_eq!(priced, views(read));
     let stock = folded(world, "stock_log", count);
     assert_eq!(stock, answer.stock);
 
@@ -65,7 +66,7 @@ fn check_input(world: &World, inputs: &[EpochInput]) {
         assert_eq!(input.epoch, epoch);
     }
     assert!(inputs.is_sorted_by_key(|input| input.time_us), "time went back");
-    for (number, table) in world.prepared.tables.iter().enumerate() {
+    for (number, table) in world.prepared().tables.iter().enumerate() {
         let parts = inputs.iter().flat_map(|input| &input.inputs);
         let parts = parts.filter(|part| part.source == table.name);
         let found = rows(parts.flat_map(|part| part.rows.iter()));
@@ -118,8 +119,8 @@ pub(super) struct Answer {
 
 impl Answer {
     fn of(world: &World, inputs: &[EpochInput]) -> Self {
-        let tables = &world.prepared.tables;
-        let mut circuit = world.prepared.circuit(None).unwrap();
+        let tables = &world.prepared().tables;
+        let mut circuit = world.prepared().circuit(None).unwrap();
         let parts = || inputs.iter().flat_map(|input| &input.inputs);
         let of = |name: &str| {
             let parts = parts().filter(|part| part.source == name);
@@ -139,7 +140,7 @@ impl Answer {
             contents.push((table.name.clone(), content.batches().unwrap()));
         }
         let stock = shown(&contents[1].1);
-        let views = world.batch.compute(&contents, time_us, |_| i64::MAX).unwrap();
+        let views = world.plan().batch.compute(&contents, time_us, |_| i64::MAX).unwrap();
         let views = views.into_iter().map(|(name, content)| (name, text(&content).unwrap()));
         let mut late: Vec<_> = output.rejected.into_iter().map(|(_, r)| r.bytes).collect();
         late.sort();
