@@ -24,7 +24,7 @@ use crate::clock;
 use crate::prepare::Prepared;
 
 /// How often a checkpoint is taken, if there was anything new.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The circuit's side.
 pub(super) struct Checkpointer {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use arrow::datatypes::SchemaRef;
 use syncline_change::digest::ChangeDigest;
@@ -12,7 +12,7 @@ use syncline_store::dead_letters::Stage;
 use syncline_store::epochs::{EpochLog, EpochRecord, SourceRecord, ViewRecord};
 use syncline_store::journal::{EpochInput, Replay};
 
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{self, Checkpointer};
 use super::feeds::Feeds;
 use super::plans::Plans;
 use super::sequencer::Sequenced;
@@ -67,11 +67,17 @@ impl Compute {
 
     fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
         self.replay(replay)?;
-        while let Ok(Sequenced { input, read_at_nanos }) = epochs.recv() {
-            self.epoch(&input, Some(read_at_nanos))?;
+        loop {
+            match epochs.recv_timeout(checkpoint::INTERVAL) {
+                Ok(Sequenced { input, read_at_nanos }) => {
+                    self.epoch(&input, Some(read_at_nanos))?;
+                }
+                // The last epochs before a pause are worth a checkpoint too.
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
             self.checkpointer.take_if_due(self.log.head())?;
         }
-        Ok(())
     }
 
     /// Makes the records of all epochs durable.
