@@ -71,6 +71,8 @@ pub fn pack(
 pub struct Unpacked {
     pub contents: Contents,
     folder: PathBuf,
+    /// Where the bundle is.
+    beside: PathBuf,
 }
 
 impl Unpacked {
@@ -82,7 +84,10 @@ impl Unpacked {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let folder = std::env::temp_dir().join(format!("{name}.{}", std::process::id()));
         match bundle::unpack(path, &folder) {
-            Ok(contents) => Ok(Self { contents, folder }),
+            Ok(contents) => {
+                let beside = path.parent().unwrap_or(Path::new("")).to_owned();
+                Ok(Self { contents, folder, beside })
+            }
             Err(error) => {
                 let _ = std::fs::remove_dir_all(&folder);
                 Err(error)
@@ -90,14 +95,18 @@ impl Unpacked {
         }
     }
 
-    /// The pipeline in it. What its file takes from the environment is not in a bundle, and matters
+    /// The pipeline in it; files that were left out are looked for beside the bundle. What its file takes from the environment is not in a bundle, and matters
     /// to nothing but the connections to other systems.
     ///
     /// # Errors
     /// Everything that is wrong with the pipeline file.
     pub fn prepare(&self) -> Result<Prepared, LoadError> {
         let pipeline = Pipeline::load(Some(&self.folder.join(PIPELINE)), &Vars::placeholders())?;
-        Prepared::new(pipeline)
+        let mut prepared = Prepared::new(pipeline)?;
+        if !self.contents.references.is_empty() {
+            prepared.pipeline.base_dir.clone_from(&self.beside);
+        }
+        Ok(prepared)
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -9,6 +9,7 @@ use syncline_store::journal::{self, Journal};
 use syncline_store::{DataDir, EpochLog, epochs, manifests};
 
 use super::Past;
+use crate::reread::Reread;
 
 /// What was copied of a past.
 pub struct Copied {
@@ -38,7 +39,9 @@ impl Past<'_> {
         let (mut log, ..) = EpochLog::open(&dir)?;
         let mut records = epochs::records(&self.dir)?.into_iter().flatten();
         let mut rows = 0;
-        for input in journal::replay(&self.dir, 1)?.through(through) {
+        // With the rows that it only refers to: how many there are is in what is written.
+        let inputs = journal::replay(&self.dir, 1)?.through(through);
+        for input in Reread::of(self.prepared, inputs)? {
             let input = input?;
             let record = records.next().ok_or_else(|| {
                 Error::corrupt(format!("the epoch log has no record of epoch {}", input.epoch))

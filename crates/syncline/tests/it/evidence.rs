@@ -88,6 +88,36 @@ fn a_bundle_is_verified_elsewhere_by_itself() {
 }
 
 #[test]
+fn files_that_a_journal_refers_to_go_along_or_are_looked_for_beside_the_bundle() {
+    let folder = Folder::with_pipeline(
+        "name: refers\nsources:\n  orders: {type: file, path: in/orders.csv, format: csv, journal: reference}\n\
+         views:\n  totals: SELECT count(*) AS n, sum(id) AS ids FROM orders\n",
+    );
+    std::fs::create_dir(folder.path("in")).unwrap();
+    folder.write("in/orders.csv", "id\n1\n2\n3\n");
+    folder.run(&["run", "--once"]).ok();
+    folder.run(&["bundle", "--out", "whole.bundle"]).ok();
+    let out = folder.run(&["bundle", "--out", "lean.bundle", "--by-reference"]).ok();
+    assert!(out.contains("refers to in/orders.csv, which is not in it"), "{out}");
+    let elsewhere = Folder::new();
+    for bundle in ["whole.bundle", "lean.bundle"] {
+        std::fs::copy(folder.path(bundle), elsewhere.path(bundle)).unwrap();
+    }
+    let done = elsewhere.run(&["verify", "whole.bundle", "--replay"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let done = elsewhere.run(&["verify", "lean.bundle"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.err.contains("orders.csv"), "{done:?}");
+    std::fs::create_dir(elsewhere.path("in")).unwrap();
+    std::fs::copy(folder.path("in/orders.csv"), elsewhere.path("in/orders.csv")).unwrap();
+    let done = elsewhere.run(&["verify", "lean.bundle"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    elsewhere.write("in/orders.csv", "id\n1\n2\n4\n");
+    let done = elsewhere.run(&["verify", "lean.bundle"]);
+    assert_eq!(done.code, 1, "{done:?}");
+}
+
+#[test]
 fn a_data_directory_is_made_as_of_an_epoch() {
     let folder = shop();
     let done = folder.run(&["replay", "--to", "2", "--into", "then"]);
