@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use syncline_change::sink::Shape;
 use syncline_change::{Error, Result};
 use syncline_connect::config::SourceConfig;
 use syncline_connect::file::Format;
@@ -122,6 +123,20 @@ impl Prepared {
     /// `Bug` if it is not there.
     pub(crate) fn existing_relation(&self, name: &str) -> Result<Relation> {
         self.relation(name).ok_or_else(|| Error::bug(format!("`{name}` is not there")))
+    }
+
+    /// What a sink that reads `relation` is told of it; `circuit` has this pipeline's views.
+    pub(crate) fn shape(&self, circuit: &Circuit, relation: Relation) -> Shape {
+        match relation {
+            Relation::View(view) => {
+                let view = &circuit.views()[view];
+                Shape { schema: view.schema.clone(), key: view.key.clone() }
+            }
+            Relation::Table(table) => {
+                let table = &self.tables[table];
+                Shape { schema: table.schema.clone(), key: table.primary_key.clone() }
+            }
+        }
     }
 
     /// Whether the content of a view must be kept readable.

@@ -7,14 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use syncline_change::{Error, Result};
+use syncline_change::Result;
 
 use crate::journal::Standing;
 use crate::merkle::MerkleLog;
-use crate::{DataDir, fs, progress};
+use crate::sealed::Sealed;
+use crate::{DataDir, fs};
 
-/// The version of the files that this build writes; it reads those up to it.
-const FORMAT: u32 = 1;
+const FILE: Sealed = Sealed {
+    name: "checkpoint",
+    format: 1,
+    hint: "remove the file: nothing is lost but the evidence that was in it",
+};
 
 /// The newest checkpoints are all kept.
 const NEWEST_KEPT: usize = 8;
@@ -62,22 +66,11 @@ pub fn chained(before: &blake3::Hash, epoch: u64, of_epoch: &str) -> blake3::Has
     hasher.finalize()
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    format: u32,
-    checkpoint: Checkpoint,
-    /// BLAKE3 of `checkpoint` as JSON without spaces, in hex.
-    checksum: String,
-}
-
 /// Writes a checkpoint; durable on return.
 pub fn write(dir: &DataDir, checkpoint: &Checkpoint) -> Result<()> {
     dir.require_lock()?;
     fs::create_dir(dir.disk().as_ref(), &dir.checkpoints())?;
-    let checksum = progress::checksum(checkpoint)?;
-    let stored = Stored { format: FORMAT, checkpoint: checkpoint.clone(), checksum };
-    let text = serde_json::to_vec(&stored).map_err(progress::no_json)?;
-    fs::write_atomic(dir.disk().as_ref(), &path(dir, checkpoint.epoch), &text)
+    FILE.write(dir.disk().as_ref(), &path(dir, checkpoint.epoch), checkpoint)
 }
 
 /// The checkpoint at the end of `epoch`; `None`: there is none.
@@ -86,32 +79,13 @@ pub fn write(dir: &DataDir, checkpoint: &Checkpoint) -> Result<()> {
 /// `Corrupt` if the file is not what was written, `Unsupported` if a newer version wrote it.
 pub fn read(dir: &DataDir, epoch: u64) -> Result<Option<Checkpoint>> {
     let path = path(dir, epoch);
-    let Some(text) = fs::read_if_there(&path)? else { return Ok(None) };
-    let damaged = |what: String| {
-        Error::corrupt(format!("{} is damaged", path.display()))
-            .detail(what)
-            .hint("remove the file: nothing is lost but the evidence that was in it")
-    };
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
+    let read: Option<Checkpoint> = FILE.read(&path)?;
+    match read {
+        Some(other) if other.epoch != epoch => {
+            Err(FILE.damaged(&path, format!("it is of epoch {}", other.epoch)))
+        }
+        read => Ok(read),
     }
-    let Format { format } =
-        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if format > FORMAT {
-        return Err(Error::unsupported(format!("{} has format {format}", path.display()))
-            .detail(format!("this version of Syncline knows up to {FORMAT}"))
-            .hint("update Syncline"));
-    }
-    let stored: Stored =
-        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if progress::checksum(&stored.checkpoint)? != stored.checksum {
-        return Err(damaged("its checksum does not match its content".to_owned()));
-    }
-    if stored.checkpoint.epoch != epoch {
-        return Err(damaged(format!("it is of epoch {}", stored.checkpoint.epoch)));
-    }
-    Ok(Some(stored.checkpoint))
 }
 
 /// The epochs that there are checkpoints of, oldest first.

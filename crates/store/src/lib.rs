@@ -43,6 +43,7 @@ pub mod manifests;
 pub mod meanings;
 pub mod merkle;
 pub mod progress;
+mod sealed;
 pub mod spill;
 
 pub use data_dir::{DataDir, Holder};

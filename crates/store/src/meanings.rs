@@ -9,10 +9,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use syncline_change::{Error, Result};
 
-use crate::{DataDir, fs, progress};
+use crate::sealed::Sealed;
+use crate::{DataDir, fs};
 
-/// The version of the files that this build writes; it reads those up to it.
-const FORMAT: u32 = 1;
+const FILE: Sealed = Sealed {
+    name: "meaning",
+    format: 1,
+    hint: "restore the file from a backup; or put the views back as they were",
+};
 const EXTENSION: &str = ".json";
 
 /// A source or view with everything that its content follows from, besides the input.
@@ -61,15 +65,6 @@ pub struct ViewMeaning {
     pub emits_final: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    format: u32,
-    meaning: Meaning,
-    /// BLAKE3 of `meaning` as JSON without spaces, in hex.
-    checksum: String,
-}
-
 /// Keeps a meaning, if it is not there yet; durable on return.
 ///
 /// # Errors
@@ -83,10 +78,7 @@ pub fn write(dir: &DataDir, meaning: &Meaning) -> Result<()> {
     if matches!(read(dir, &meaning.hash), Ok(Some(_))) {
         return fs::sync_parent(disk, &path);
     }
-    let checksum = progress::checksum(meaning)?;
-    let stored = Stored { format: FORMAT, meaning: meaning.clone(), checksum };
-    let text = serde_json::to_vec(&stored).map_err(progress::no_json)?;
-    fs::write_atomic(disk, &path, &text)
+    FILE.write(disk, &path, meaning)
 }
 
 /// The meaning with this hash; `None`: it was not kept.
@@ -96,32 +88,13 @@ pub fn write(dir: &DataDir, meaning: &Meaning) -> Result<()> {
 pub fn read(dir: &DataDir, hash: &str) -> Result<Option<Meaning>> {
     fs::check_name("meaning", hash)?;
     let path = path(dir, hash);
-    let Some(text) = fs::read_if_there(&path)? else { return Ok(None) };
-    let damaged = |what: String| {
-        Error::corrupt(format!("{} is damaged", path.display()))
-            .detail(what)
-            .hint("restore the file from a backup; or put the views back as they were")
-    };
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
+    let read: Option<Meaning> = FILE.read(&path)?;
+    match read {
+        Some(other) if other.hash != hash => {
+            Err(FILE.damaged(&path, format!("it is {}", other.hash)))
+        }
+        read => Ok(read),
     }
-    let Format { format } =
-        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if format > FORMAT {
-        return Err(Error::unsupported(format!("{} has format {format}", path.display()))
-            .detail(format!("this version of Syncline knows up to {FORMAT}"))
-            .hint("update Syncline"));
-    }
-    let stored: Stored =
-        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if progress::checksum(&stored.meaning)? != stored.checksum {
-        return Err(damaged("its checksum does not match its content".to_owned()));
-    }
-    if stored.meaning.hash != hash {
-        return Err(damaged(format!("it is {}", stored.meaning.hash)));
-    }
-    Ok(Some(stored.meaning))
 }
 
 /// Removes the meanings that are not among `needed`, which all sinks' progress says.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use syncline_change::Result;
-use syncline_change::sink::{Shape, Sink};
+use syncline_change::sink::Sink;
 use syncline_connect::config::SinkConfig;
 use syncline_engine::Circuit;
 use syncline_store::progress::{self, SinkProgress, Span};
@@ -16,7 +16,7 @@ use super::plans::Plans;
 use super::sinks::OpenSink;
 use crate::edit;
 use crate::meaning::Meanings;
-use crate::prepare::{Prepared, Relation};
+use crate::prepare::Prepared;
 
 /// Makes a sink from its name and settings.
 pub(super) type Connect<'a> = &'a dyn Fn(&str, &SinkConfig) -> Result<Box<dyn Sink>>;
@@ -76,7 +76,7 @@ impl Targets<'_> {
         );
         let spans = spans.ok_or_else(|| edit::refused(name, from, edit::unknown()))?;
         let relation = self.prepared.existing_relation(from)?;
-        let mut shape = self.shape(relation);
+        let mut shape = self.prepared.shape(self.circuit, relation);
         let origins = self
             .origins(&spans, &meaning.hash, &shape.schema, pasts)
             .map_err(|error| edit::refused(name, from, error))?;
@@ -93,19 +93,6 @@ impl Targets<'_> {
         }
         let (name, retry) = (name.to_owned(), config.retry().cloned());
         Ok(OpenSink { name, sink, relation, shape, progress, spans, origins, retry })
-    }
-
-    fn shape(&self, relation: Relation) -> Shape {
-        match relation {
-            Relation::View(view) => {
-                let view = &self.circuit.views()[view];
-                Shape { schema: view.schema.clone(), key: view.key.clone() }
-            }
-            Relation::Table(table) => {
-                let table = &self.prepared.tables[table];
-                Shape { schema: table.schema.clone(), key: table.primary_key.clone() }
-            }
-        }
     }
 
     /// Where the changes of each span come from; `now` is what the sink's relation means.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use syncline_change::sink::{Delivery, EpochChanges, Shape, Sink, Snapshot};
+use syncline_change::sink::{Delivery, EpochChanges, Sink, Snapshot};
 use syncline_change::{Error, ErrorKind, Result};
 use syncline_connect::config::{Mode, SinkConfig};
 use syncline_connect::file::{self, Lines};
@@ -83,7 +83,7 @@ impl<'a> Sinks<'a> {
             let base_dir = &prepared.pipeline.base_dir;
             let as_config = SinkConfig::File(copy.clone());
             let mut sink = open_sink(name, &as_config, base_dir, &prepared.pipeline.spec.name)?;
-            runtime.block_on(sink.open(&shape(prepared, circuit, relation), None))?;
+            runtime.block_on(sink.open(&prepared.shape(circuit, relation), None))?;
             let table = match (relation, sink.delivery()) {
                 (Relation::Table(table), Delivery::Snapshot) => {
                     Some(Content::new(prepared.tables[table].schema.clone(), vec![])?)
@@ -258,17 +258,4 @@ fn edited(name: &str, config: &file::SinkConfig, stored: &SinkProgress) -> Optio
     let says =
         || format!("sink {name}: `{from}` was edited in epoch {since}, and its target has more");
     (!is_of_now).then(says)
-}
-
-fn shape(prepared: &Prepared, circuit: &Circuit, relation: Relation) -> Shape {
-    match relation {
-        Relation::View(view) => {
-            let view = &circuit.views()[view];
-            Shape { schema: view.schema.clone(), key: view.key.clone() }
-        }
-        Relation::Table(table) => {
-            let table = &prepared.tables[table];
-            Shape { schema: table.schema.clone(), key: table.primary_key.clone() }
-        }
-    }
 }
