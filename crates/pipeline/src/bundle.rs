@@ -95,8 +95,9 @@ impl Unpacked {
         }
     }
 
-    /// The pipeline in it; files that were left out are looked for beside the bundle. What its file takes from the environment is not in a bundle, and matters
-    /// to nothing but the connections to other systems.
+    /// The pipeline in it; files that were left out are looked for beside the bundle. What its file
+    /// takes from the environment is not in a bundle, and matters to nothing but the connections to
+    /// other systems.
     ///
     /// # Errors
     /// Everything that is wrong with the pipeline file.

@@ -97,9 +97,6 @@ impl Side<'_> {
     fn replayed(&self) -> Result<Replayed, LoadError> {
         let mut state = Replayed::new(self.prepared, &self.prepared.views, None, |_| true)?;
         for input in self.past.inputs(self.at)? {
-            if self.at.is_some_and(|at| state.epoch >= at) {
-                break;
-            }
             state.step(self.prepared, input?)?;
         }
         Ok(state)

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 pub use copy::Copied;
 use syncline_change::{Batch, Error, Result, types};
 use syncline_engine::{Circuit, Content, StepOutput, TableInput, ViewDef};
-use syncline_store::journal::{self, EpochInput, Replay};
+use syncline_store::journal::{self, EpochInput};
 use syncline_store::{DataDir, SourceInput, epochs};
 
 use crate::file::LoadError;
@@ -48,13 +48,18 @@ impl<'a> Past<'a> {
 
     /// The epochs of the journal with all of their rows, up to `through` or to its end. That it ends
     /// before what is recorded, or before `through` if that is recorded, is an error.
-    pub fn inputs(&self, through: Option<u64>) -> Result<Reread<Replay>> {
+    pub fn inputs(
+        &self,
+        through: Option<u64>,
+    ) -> Result<impl Iterator<Item = Result<EpochInput>> + use<>> {
         let owed = through.unwrap_or(self.recorded).min(self.recorded);
         let mut inputs = journal::replay(&self.dir, 1)?;
         if owed > 0 {
             inputs = inputs.at_least(owed);
         }
-        Reread::of(self.prepared, inputs)
+        // Epochs are numbered from 1, without gaps.
+        let count = through.and_then(|through| usize::try_from(through).ok());
+        Ok(Reread::of(self.prepared, inputs)?.take(count.unwrap_or(usize::MAX)))
     }
 }
 

@@ -39,9 +39,6 @@ fn disagreement(run: &Run<'_>, view: &str, epoch: u64) -> Result<Vec<String>, Lo
     for input in run.past.inputs(Some(epoch))? {
         let output = state.step(run.prepared, input?)?;
         tables.apply(&output)?;
-        if state.epoch >= epoch {
-            break;
-        }
     }
     let moment = Moment::of(run.prepared, &state);
     let engine = run.prepared.batch_engine()?;

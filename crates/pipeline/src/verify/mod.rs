@@ -129,7 +129,7 @@ impl Run<'_> {
         let mut claims = Claims::read(self.past, self.options.key.as_ref(), report)?;
         let last = self.last();
         let mut at_epoch = None;
-        for input in self.past.inputs(Some(last))? {
+        for input in self.past.inputs(None)? {
             if comparison.epoch() == last {
                 if !self.options.goes_on {
                     let what = "what the journal has after the last record of the epoch log";

@@ -108,9 +108,6 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
     let mut replayed = before_all(prepared)?;
     let progress = epochs_bar("epochs of the journal read");
     for input in past.inputs(at)? {
-        if at.is_some_and(|at| replayed.epoch >= at) {
-            break;
-        }
         replayed.step(prepared, input?)?;
         progress.inc(1);
     }

@@ -132,7 +132,7 @@ fn replay(
     let past = Past::open(&prepared, shared.data_dir().path())?;
     let mut state = Replayed::new(&prepared, &prepared.views, None, |name| name == view)?;
     for input in past.inputs(Some(epoch))? {
-        if state.epoch >= epoch || !is_wanted.load(Relaxed) {
+        if !is_wanted.load(Relaxed) {
             break;
         }
         state.step(&prepared, input?)?;

@@ -46,9 +46,6 @@ impl Past<'_> {
         let inputs = past::Past::open(self.prepared, self.data_dir)?.inputs(at)?;
         let mut last = Moment::default();
         for input in inputs {
-            if at.is_some_and(|at| last.epoch >= at) {
-                break;
-            }
             let input = input?;
             last = Moment { epoch: input.epoch, time_us: input.time_us };
             let tables = past::table_inputs(self.prepared, input)?;
