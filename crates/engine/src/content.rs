@@ -5,10 +5,12 @@ use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_ba
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 use syncline_change::digest::{RowBytes, SetDigest};
-use syncline_change::row::RowCodec;
+use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
-use crate::operators::{heap_bytes, table_bytes};
+use crate::operators::unreadable;
+use crate::operators::{Workers, heap_bytes, table_bytes};
+use crate::state::{Cells, Loader, SavedState, StateChanges, Unloaded, put_i64, take_i64};
 
 /// The most rows in one batch of [`Content::batches`].
 const BATCH_ROWS_MAX: usize = 1 << 16;
@@ -29,6 +31,8 @@ pub struct Content {
     order: Order,
     /// What [`Touched`] was last taken of the rows that have changed since; `None`: nobody asks.
     touched: Option<HashMap<Box<[u8]>, i64>>,
+    /// Rows from a checkpoint that were not needed yet; they are counted in.
+    unloaded: Option<Unloaded>,
 }
 
 /// Rows that have changed since the last time, with how often they were there then and are now.
@@ -44,12 +48,17 @@ impl Content {
     /// `Unsupported` if a column's type cannot be compared.
     pub fn new(schema: SchemaRef, order: Order) -> Result<Self> {
         let codec = RowCodec::new(schema)?;
-        Ok(Self { codec, rows: HashMap::new(), total: 0, order, touched: None })
+        Ok(Self { codec, rows: HashMap::new(), total: 0, order, touched: None, unloaded: None })
     }
 
     /// From now on remembers which rows change, for [`take_touched`](Self::take_touched).
     pub fn remember_touched(&mut self) {
         self.touched.get_or_insert_default();
+    }
+
+    /// Bytes of what [`take_touched`](Self::take_touched) would go through, roughly.
+    pub fn touched_bytes(&self) -> usize {
+        self.touched.as_ref().map_or(0, |touched| touched.len() * size_of::<(Box<[u8]>, i64)>())
     }
 
     /// The rows that have changed since this was last asked for.
@@ -65,12 +74,81 @@ impl Content {
         Touched { rows }
     }
 
+    /// Has the rows come from a checkpoint that [`Touched::save`] saved under a name, `total` of them; there
+    /// are none before. They are read by and by: see [`is_loading`](Self::is_loading).
+    ///
+    /// # Errors
+    /// `Corrupt` if that is not what was saved.
+    pub fn load(&mut self, state: &SavedState, name: &str, total: usize) -> Result<()> {
+        self.unloaded = Unloaded::new(&Loader::new(state, &Workers::default()), name)?;
+        self.total = i64::try_from(total).unwrap_or(i64::MAX);
+        Ok(())
+    }
+
+    /// Whether rows are still to be read from a checkpoint: until then changes can be applied, and nothing
+    /// else can be done.
+    pub fn is_loading(&self) -> bool {
+        self.unloaded.is_some()
+    }
+
+    /// Reads some more of them.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are not what was saved.
+    pub fn load_some(&mut self, rows: usize) -> Result<()> {
+        let (Some(mut unloaded), total) = (self.unloaded.take(), self.total) else {
+            return Ok(());
+        };
+        let more = unloaded.rest(rows, |_, row, count| self.insert(row, count));
+        self.total = total;
+        if more.ok_or_else(unreadable)? {
+            self.unloaded = Some(unloaded);
+        }
+        Ok(())
+    }
+
+    /// Reads a row from the checkpoint, if it is still there.
+    fn need(&mut self, row: &[u8]) -> Result<()> {
+        let Some(mut unloaded) = self.unloaded.take() else { return Ok(()) };
+        let total = self.total;
+        let read = unloaded.take(row::hash(row), row, |count| self.insert(row, count));
+        self.total = total;
+        self.unloaded = Some(unloaded);
+        if read == Some(None) { Err(unreadable()) } else { Ok(()) }
+    }
+
+    fn require_loaded(&self) -> Result<()> {
+        match self.is_loading() {
+            true => Err(Error::bug("rows of a checkpoint are read before they are there")),
+            false => Ok(()),
+        }
+    }
+
+    /// All rows, as if they had been touched.
+    pub(crate) fn save(&self) -> Cells {
+        let mut cells = Cells::default();
+        #[allow(clippy::iter_over_hash_type, reason = "cells are sorted")]
+        for (row, &count) in &self.rows {
+            cells.put(row, |bytes| put_i64(bytes, count));
+        }
+        cells
+    }
+
+    /// Takes what [`save`](Self::save) saved.
+    pub(crate) fn insert(&mut self, row: &[u8], mut count: &[u8]) -> Option<()> {
+        let count = take_i64(&mut count)?;
+        self.total += count;
+        self.rows.insert(row.into(), count);
+        Some(())
+    }
+
     /// The digest of all rows, as those of the relation `name`.
     ///
     /// # Errors
     /// `Unsupported` if a column's type has no digest.
     #[allow(clippy::disallowed_methods, reason = "a set is hashed, which has no order")]
     pub fn digest(&self, name: &str) -> Result<SetDigest> {
+        self.require_loaded()?;
         let mut digest = SetDigest::new(name);
         let rows: Vec<(&[u8], i64, i64)> =
             self.rows.iter().map(|(row, &count)| (&**row, 0, count)).collect();
@@ -107,6 +185,9 @@ impl Content {
         let encoded = self.codec.encode_batch(change.rows())?;
         for i in 0..change.num_rows() {
             let (row, weight) = (encoded.row(i), change.weight(i));
+            if self.unloaded.is_some() && !self.rows.contains_key(row.as_ref()) {
+                self.need(row.data())?;
+            }
             let before = self.rows.get(row.as_ref()).copied().unwrap_or(0);
             if let Some(touched) = &mut self.touched
                 && !touched.contains_key(row.as_ref())
@@ -131,7 +212,7 @@ impl Content {
             }
             self.total += weight;
         }
-        Ok(())
+        self.load_some(change.num_rows())
     }
 
     /// Rows that are there more often than in `other`, which has the same columns: the first of
@@ -141,6 +222,8 @@ impl Content {
     /// `Bug` if the columns are others.
     #[allow(clippy::disallowed_methods, reason = "sorted before anyone sees them")]
     pub fn only_here(&self, other: &Self, limit: usize) -> Result<(RecordBatch, usize)> {
+        self.require_loaded()?;
+        other.require_loaded()?;
         let surplus = |row: &[u8], count: i64| {
             let theirs = other.rows.get(row).copied().unwrap_or(0);
             usize::try_from(count - theirs).unwrap_or(0)
@@ -178,6 +261,7 @@ impl Content {
     /// The first `limit` rows in order (or more, where that is as cheap).
     #[allow(clippy::disallowed_methods, reason = "sorted before anyone sees them")]
     fn sorted(&self, limit: usize) -> Result<RecordBatch> {
+        self.require_loaded()?;
         let mut rows: Vec<(&[u8], i64)> = self.rows.iter().map(|(row, &n)| (&**row, n)).collect();
         if self.order.is_empty() && limit < rows.len() {
             // Only the rows that are wanted need be in order.
@@ -213,6 +297,18 @@ impl Touched {
 
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Adds to `changes` how often the rows are there now, to be loaded under `name`.
+    ///
+    /// # Errors
+    /// `Unsupported` if they have more than 4 GiB.
+    pub fn save(&self, name: &str, changes: &mut StateChanges) -> Result<()> {
+        let mut cells = Cells::default();
+        for (row, _, now) in &self.rows {
+            cells.set(row, (*now != 0).then_some(|bytes: &mut Vec<u8>| put_i64(bytes, *now)));
+        }
+        changes.put_cells(name, cells)
     }
 
     /// Brings the digest of rows of `schema` from what it was to what it is.

@@ -70,4 +70,5 @@ pub use content::{Content, Touched};
 pub use lineage::{Asked, Explained, SourceRows};
 pub use operators::PARTITIONS;
 pub use sql::{SqlError, SqlPosition};
+pub use state::{PIECE_PARTS, Piece, SavedState, StateChanges};
 pub use table::{Emit, EventTime, TableDef, ViewDef};

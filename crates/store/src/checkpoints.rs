@@ -42,6 +42,18 @@ pub struct Checkpoint {
     /// The last epoch that was durable in each sink when the checkpoint was written.
     pub sinks: BTreeMap<String, u64>,
     pub views: BTreeMap<String, ViewState>,
+    /// The state to go on from; older versions noted none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+}
+
+/// Where the state is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The pack with the index of its pieces: see [`crate::state`].
+    pub pack: String,
+    /// Which circuits can take it.
+    pub layout: String,
 }
 
 /// What a view held.
@@ -101,8 +113,8 @@ pub fn list(dir: &DataDir) -> Result<Vec<u64>> {
 }
 
 /// Removes the checkpoints that are not worth keeping any more: all but the newest few, and the last
-/// of each hour and day for a while.
-pub fn retain(dir: &DataDir) -> Result<()> {
+/// of each hour and day for a while; and those of the epochs `pinned`.
+pub fn retain(dir: &DataDir, pinned: &BTreeSet<u64>) -> Result<()> {
     dir.require_lock()?;
     let mut times = Vec::new();
     for epoch in list(dir)? {
@@ -113,7 +125,7 @@ pub fn retain(dir: &DataDir) -> Result<()> {
     }
     let kept = kept(&times);
     for (epoch, _) in times {
-        if !kept.contains(&epoch) {
+        if !kept.contains(&epoch) && !pinned.contains(&epoch) {
             fs::remove(dir.disk().as_ref(), &path(dir, epoch))?;
         }
     }
@@ -161,6 +173,7 @@ mod tests {
             sources: BTreeMap::from([("flights".to_owned(), standing)]),
             sinks: BTreeMap::from([("out".to_owned(), epoch - 1)]),
             views: BTreeMap::from([("delays".to_owned(), view)]),
+            state: Some(State { pack: "12".repeat(32), layout: "34".repeat(32) }),
         }
     }
 
@@ -198,7 +211,7 @@ mod tests {
         for epoch in 1..=400 {
             write(&data, &checkpoint(epoch)).unwrap();
         }
-        retain(&data).unwrap();
+        retain(&data, &BTreeSet::from([5])).unwrap();
         // Four an hour: 8 newest, the last of each hour for a day, the last of each of five days.
         let kept = list(&data).unwrap();
         let newest: Vec<u64> = (393..=400).collect();
@@ -206,8 +219,8 @@ mod tests {
         let hours: Vec<u64> = (311..=391).filter(|epoch| epoch % 4 == 3).collect();
         assert!(hours.iter().all(|epoch| kept.contains(epoch)), "{kept:?}");
         assert!([95, 191, 287].iter().all(|epoch| kept.contains(epoch)), "{kept:?}");
-        assert_eq!(kept.len(), 8 + 21 + 3, "{kept:?}");
-        retain(&data).unwrap();
-        assert_eq!(list(&data).unwrap(), kept);
+        assert_eq!(kept.len(), 1 + 8 + 21 + 3, "{kept:?}");
+        retain(&data, &BTreeSet::new()).unwrap();
+        assert_eq!(list(&data).unwrap(), kept[1..], "5 is not pinned any more");
     }
 }

@@ -202,6 +202,18 @@ pub fn records(dir: &DataDir) -> Result<Option<Records>> {
     if path.exists() { Records::open(path).map(Some) } else { Ok(None) }
 }
 
+/// Makes the records that were appended so far durable, also while another thread appends.
+///
+/// # Errors
+/// `Storage` if the disk refuses.
+pub fn sync(dir: &DataDir) -> Result<()> {
+    dir.require_lock()?;
+    let path = dir.epochs();
+    let file = dir.disk().append(&path).map_err(|error| Error::io("open", &path, error))?;
+    let mut file = file;
+    file.sync().map_err(|error| Error::io("sync", &path, error))
+}
+
 /// Records in order; ends after the last whole one. After an error it ends.
 ///
 /// Its errors are `Corrupt` where the log is damaged, or where a record is not the one that was

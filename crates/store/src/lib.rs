@@ -12,14 +12,15 @@
 //! checkpoints/<epoch>.json       what the pipeline was at the end of an epoch ([`checkpoints`])
 //! sinks/<sink>.json              how far each sink has got (see [`progress`])
 //! manifests/<run>.json           what a run took in and what came out, signed ([`manifests`])
-//! state/                         state that memory has no room for, while the process runs ([`spill`])
+//! state/<hash>                   pieces of the state that checkpoints name ([`state`]); beside them, while
+//!                                the process runs, state that memory has no room for ([`spill`])
 //! LOCK                           who writes here (see [`data_dir`])
 //! FORMAT                         the version of all this
 //! ```
 //!
 //! To be read in this order: [`disk`] (through which all of this is changed), [`data_dir`], [`fs`] (files that are whole or not there), `frame` (the
 //! append-only log that the next three are made of), [`journal`], [`epochs`], [`dead_letters`],
-//! [`checkpoints`], [`progress`], [`meanings`], [`manifests`], [`bundle`] (all of it as one file), and apart from these
+//! [`checkpoints`], [`state`], [`progress`], [`meanings`], [`manifests`], [`bundle`] (all of it as one file), and apart from these
 //! [`merkle`] (one hash for a list that grows) and [`spill`] (state that memory has no room for).
 //!
 //! Three rules hold everywhere:
@@ -45,6 +46,7 @@ pub mod merkle;
 pub mod progress;
 mod sealed;
 pub mod spill;
+pub mod state;
 
 pub use data_dir::{DataDir, Holder};
 pub use dead_letters::{DeadLetter, DeadLetters};

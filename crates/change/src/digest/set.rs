@@ -60,6 +60,23 @@ impl SetDigest {
         }
     }
 
+    /// All that it knows, for [`set_lanes`](Self::set_lanes).
+    pub fn lanes(&self) -> Vec<u8> {
+        self.lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect()
+    }
+
+    /// Takes what another digest of the relation knew; `None` if it is not that.
+    pub fn set_lanes(&mut self, bytes: &[u8]) -> Option<()> {
+        let (lanes, rest) = bytes.as_chunks::<LANE_BYTES>();
+        if lanes.len() != LANES || !rest.is_empty() {
+            return None;
+        }
+        for (lane, bytes) in self.lanes.iter_mut().zip(lanes) {
+            *lane = u16::from_le_bytes(*bytes);
+        }
+        Some(())
+    }
+
     /// In hex: BLAKE3 of the lanes.
     pub fn hex(&self) -> String {
         let mut hasher = blake3::Hasher::new();

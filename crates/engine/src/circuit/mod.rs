@@ -23,13 +23,18 @@ pub use node::{NodeKind, NodeStats};
 use crate::batch::Runner;
 use crate::content::Order;
 use crate::operators::{
-    Change, Consolidate, Epoch, Input, Operator, Settle, Workers, watermark_of,
+    Change, Consolidate, Epoch, Input, Operator, PARTITIONS, Settle, Workers, watermark_of,
 };
 use crate::sql::{PlannedView, Session, SqlError, plan_views};
-use crate::state::Memory;
+use crate::state::{
+    Loader, Memory, SavedState, Saver, StateChanges, put_flag, put_i64, take_flag, take_i64,
+};
 use crate::table::{TableDef, ViewDef};
 use compile::Compiler;
 use node::{Growth, Keeps, Node, Work};
+
+/// Raised whenever operators save something else than before, or rows are encoded in another way.
+const STATE_VERSION: u32 = 1;
 
 /// What a circuit is given by its owner, because it may have none of its own.
 #[derive(Clone)]
@@ -100,6 +105,8 @@ pub struct Circuit {
     passed: Vec<i64>,
     workers: Workers,
     memory: Arc<Memory>,
+    /// The tables and the seed that it was made with, as text.
+    given: String,
     stopwatch: fn() -> u64,
     /// After an error the state is half changed, and no further step is possible.
     broken: bool,
@@ -125,6 +132,7 @@ impl Circuit {
         let runner = Arc::new(Runner::new(session.state()).map_err(internal)?);
         let mut compiler = Compiler::new(runner);
         let table_count = tables.len();
+        let given = format!("{} {tables:?}", options.seed);
         for (i, table) in tables.into_iter().enumerate() {
             add_table(&mut compiler, i, table).map_err(internal)?;
         }
@@ -148,6 +156,7 @@ impl Circuit {
         bounds::release_arrangements(&mut compiler.nodes).map_err(internal)?;
         Ok(Self {
             memory: compiler.memory,
+            given,
             nodes: compiler.nodes,
             tables: (0..table_count).collect(),
             views: view_nodes,
@@ -244,6 +253,103 @@ impl Circuit {
         };
         node.stats.busy_nanos += (self.stopwatch)().saturating_sub(started);
         Ok(output)
+    }
+
+    /// From now on takes note of what changes in its state, for [`save`](Self::save). To be called
+    /// before the first step, or before [`load`](Self::load).
+    pub fn begin_saving(&mut self) {
+        for node in &mut self.nodes {
+            node.work.operator_mut().begin_saving();
+        }
+    }
+
+    /// Bytes of state that has changed and that [`save`](Self::save) has yet to copy.
+    pub fn unsaved(&self) -> usize {
+        self.nodes.iter().map(|node| node.work.operator().unsaved()).sum()
+    }
+
+    /// What has changed in the state since this was last called. Unless it is to be complete, that is
+    /// only a part: what would make a later call take long.
+    ///
+    /// # Errors
+    /// `Unsupported` if more than 4 GiB of one table have changed, `Bug` after an error of a step.
+    pub fn save(&mut self, is_complete: bool) -> Result<StateChanges> {
+        if self.broken {
+            return Err(Error::bug("the state is half changed after an error"));
+        }
+        let mut changes = StateChanges::default();
+        let mut saver = Saver::new(&mut changes, &self.workers, is_complete);
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            node.work.operator_mut().save(&mut saver.within(format_args!("node-{number}")))?;
+        }
+        saver.value("circuit", |bytes| {
+            for table in 0..self.tables.len() {
+                put_i64(bytes, self.watermarks[table]);
+                put_i64(bytes, self.passed[table]);
+                put_flag(bytes, self.idle[table]);
+            }
+            for node in &self.nodes {
+                put_i64(bytes, node.stats.rows_in.cast_signed());
+                put_i64(bytes, node.stats.rows_out.cast_signed());
+            }
+        })?;
+        Ok(changes)
+    }
+
+    /// Takes the state that a circuit with the same [`layout`](Self::layout) has saved, in place of
+    /// steps.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is not that. The circuit is of no use then.
+    pub fn load(&mut self, state: &SavedState) -> Result<()> {
+        let done = self.load_all(state);
+        self.broken = done.is_err();
+        done
+    }
+
+    fn load_all(&mut self, state: &SavedState) -> Result<()> {
+        let loader = Loader::new(state, &self.workers);
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            let operator = node.work.operator_mut();
+            operator.load(&loader.within(format_args!("node-{number}")))?;
+            node.stats.count_state(operator);
+        }
+        let (nodes, tables) = (&mut self.nodes, self.tables.len());
+        let (watermarks, passed, idle) = (&mut self.watermarks, &mut self.passed, &mut self.idle);
+        loader.value("circuit", |bytes| {
+            for table in 0..tables {
+                watermarks[table] = take_i64(bytes)?;
+                passed[table] = take_i64(bytes)?;
+                idle[table] = take_flag(bytes)?;
+            }
+            for node in nodes {
+                node.stats.rows_in = take_i64(bytes)?.cast_unsigned();
+                node.stats.rows_out = take_i64(bytes)?.cast_unsigned();
+            }
+            Some(())
+        })
+    }
+
+    /// Changes when circuits cannot take each other's state any more.
+    pub fn layout(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |part: &str| {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        };
+        add(&format!("{STATE_VERSION} {PARTITIONS}"));
+        add(&self.given);
+        for node in &self.nodes {
+            add(&node.label);
+            add(&node.detail);
+            add(&format!("{:?} {:?} {}", node.inputs, node.schema, node.append_only));
+            add(&format!("{:?} {:?}", node.recompute, node.keeps));
+        }
+        for view in &self.infos {
+            add(&view.name);
+            add(&view.fingerprint);
+        }
+        hasher.finalize().to_hex().to_string()
     }
 
     /// The views, in the order in which they were given.

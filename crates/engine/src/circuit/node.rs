@@ -108,6 +108,22 @@ pub(crate) enum Work {
     Operator(Box<dyn Operator>),
 }
 
+impl Work {
+    pub(crate) fn operator(&self) -> &dyn Operator {
+        match self {
+            Self::Input(input) => input.as_ref(),
+            Self::Operator(operator) => operator.as_ref(),
+        }
+    }
+
+    pub(crate) fn operator_mut(&mut self) -> &mut dyn Operator {
+        match self {
+            Self::Input(input) => input.as_mut(),
+            Self::Operator(operator) => operator.as_mut(),
+        }
+    }
+}
+
 /// What a node has done since the circuit was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeStats {

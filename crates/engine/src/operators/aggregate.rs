@@ -17,12 +17,12 @@ use super::accumulate::{
     Accumulate, Bitwise, Count, DecimalAverage, Distinct, Ends, FloatSum, PairCount, Pick,
     Statistics, Update, bitwise, extreme, median, percentile, wrapping_sum,
 };
-use super::groups::Groups;
+use super::groups::{self, Grouped, Groups};
 use super::map::{evaluate, truths};
-use super::partition::{PARTITIONS, Split, partition, sliced};
+use super::partition::{PARTITION_BITS, PARTITIONS, Split, partition, sliced};
 use super::{Change, Epoch, Operator, negative};
 use crate::functions::moments::Statistic;
-use crate::state::{Cut, Extent, Release, Sweep};
+use crate::state::{Cut, Extent, Loader, Release, Saver, Sweep, put_i64, take_i64};
 
 /// An aggregate function that can be kept up to date by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +177,10 @@ struct Partition {
     counts: Vec<i64>,
     /// Different values in each group, of all calls that are of distinct ones; empty without such.
     values: Vec<usize>,
+    /// Of each group a number that no other group in any partition has had, by which its distinct
+    /// values are told from others'.
+    ids: Vec<u64>,
+    next_id: u64,
     accumulators: Vec<Box<dyn Accumulate>>,
     /// In which step a group was last touched.
     touched_in: Vec<u64>,
@@ -201,10 +205,11 @@ impl Aggregate {
         let key_fields = schema.fields().iter().take(keys.len()).cloned().collect::<Vec<_>>();
         let codec = RowCodec::new(Arc::new(Schema::new(key_fields)))?;
         let distinct = calls.iter().map(AggregateCall::values).collect::<Result<Vec<_>>>()?;
-        let partitions = (0..PARTITIONS).map(|_| {
+        let partitions = (0..PARTITIONS as u64).map(|number| {
             let accumulators = calls.iter().map(|call| call.accumulator(append_only));
             Ok(Partition {
                 accumulators: accumulators.collect::<Result<_>>()?,
+                next_id: number << (u64::BITS - PARTITION_BITS),
                 ..Default::default()
             })
         });
@@ -279,8 +284,7 @@ impl Operator for Aggregate {
         let split = Split::new(&hashes);
         let number = epoch.number;
         epoch.workers.run(&split, &mut self.partitions, |partition, rows| {
-            partition.find_groups(rows, &key, &hashes, number);
-            Ok(())
+            partition.find_groups(rows, &key, &hashes, number)
         })?;
         self.weigh_distinct(epoch, &batch, &split, &mut evaluated.calls)?;
         let step = Step {
@@ -310,6 +314,46 @@ impl Operator for Aggregate {
         self.sweep = Some(Sweep::new(release));
     }
 
+    fn begin_saving(&mut self) {
+        self.partitions.iter_mut().for_each(|partition| partition.groups.begin_saving());
+        self.distinct.iter_mut().flatten().for_each(Distinct::begin_saving);
+    }
+
+    fn unsaved(&self) -> usize {
+        let groups: usize = self.partitions.iter().map(|of| of.groups.unsaved()).sum();
+        groups + self.distinct.iter().flatten().map(Distinct::unsaved).sum::<usize>()
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        to.within("groups").parts(&mut self.partitions, Partition::take_unsaved)?;
+        to.value("next-ids", |bytes| {
+            self.partitions.iter().for_each(|of| put_i64(bytes, of.next_id.cast_signed()));
+        })?;
+        let distinct = self.distinct.iter_mut().enumerate();
+        for (number, distinct) in distinct.filter_map(|(i, of)| Some((i, of.as_mut()?))) {
+            distinct.save(&mut to.within(format_args!("distinct-{number}")))?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        // What goes by time is looked through as a whole, and the one group of all is asked for.
+        let at_once = self.sweep.is_some() || self.shows_empty_group;
+        groups::load(&from.within("groups"), &mut self.partitions, at_once)?;
+        let partitions = &mut self.partitions;
+        from.value("next-ids", |bytes| {
+            partitions.iter_mut().try_for_each(|of| {
+                of.next_id = take_i64(bytes)?.cast_unsigned();
+                Some(())
+            })
+        })?;
+        let distinct = self.distinct.iter_mut().enumerate();
+        for (number, distinct) in distinct.filter_map(|(i, of)| Some((i, of.as_mut()?))) {
+            distinct.load(&from.within(format_args!("distinct-{number}")), at_once)?;
+        }
+        Ok(())
+    }
+
     fn state_rows(&self) -> usize {
         self.partitions.iter().map(|partition| partition.groups.len()).sum()
     }
@@ -332,12 +376,11 @@ impl Aggregate {
         if self.distinct.iter().all(Option::is_none) {
             return Ok(());
         }
-        // Groups have numbers within their partitions: with these they are numbered over all.
         let mut groups = vec![0; batch.num_rows()];
         for (number, partition) in self.partitions.iter().enumerate() {
             let rows = split.rows(number).iter();
             for (&row, &group) in rows.zip(&partition.met.of_rows) {
-                groups[row as usize] = over_all(number, group);
+                groups[row as usize] = partition.ids[group as usize];
             }
         }
         for (distinct, call) in self.distinct.iter_mut().zip(calls) {
@@ -365,8 +408,8 @@ impl Aggregate {
             return;
         };
         let mut gone = HashSet::new();
-        for (number, partition) in self.partitions.iter_mut().enumerate() {
-            gone.extend(partition.forget(&cut).into_iter().map(|group| over_all(number, group)));
+        for partition in &mut self.partitions {
+            gone.extend(partition.forget_ids(&cut));
         }
         if !gone.is_empty() {
             distinct.iter_mut().flatten().for_each(|distinct| distinct.forget(&gone));
@@ -382,16 +425,15 @@ impl Aggregate {
     fn show_empty_group(&mut self) -> Result<Vec<Batch>> {
         let hash = row::hash(&[]);
         let partition = &mut self.partitions[partition(hash)];
-        let group = partition.group(hash, &[]);
+        let group = partition.group(hash, &[])?;
+        partition.groups.touch(group);
         let columns = partition.output(&[group])?;
         Ok(vec![Batch::inserts(RecordBatch::try_new(self.schema.clone(), columns)?)])
     }
 }
 
-/// The number over all partitions of a group of one.
-fn over_all(partition: usize, group: u32) -> u64 {
-    (partition as u64) << u32::BITS | u64::from(group)
-}
+/// What stands in the place of a group's id where there is no group.
+const NO_ID: u64 = u64::MAX;
 
 /// What a partition is told of the step.
 struct Step<'a> {
@@ -406,6 +448,54 @@ struct Step<'a> {
     weights: Option<&'a [i64]>,
 }
 
+impl Grouped for Partition {
+    fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    fn groups_mut(&mut self) -> &mut Groups {
+        &mut self.groups
+    }
+
+    fn grow(&mut self, group: u32) {
+        let numbers = group as usize + 1;
+        if numbers > self.counts.len() {
+            self.counts.push(0);
+            self.touched_in.push(u64::MAX);
+            self.ids.push(NO_ID);
+            self.accumulators.iter_mut().for_each(|accumulator| accumulator.grow(numbers));
+        }
+        self.ids[group as usize] = self.next_id;
+        self.next_id += 1;
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        put_i64(bytes, self.counts[group as usize]);
+        put_i64(bytes, self.values_of(group) as i64);
+        put_i64(bytes, self.ids[group as usize].cast_signed());
+        self.accumulators.iter().for_each(|accumulator| accumulator.write(group, bytes));
+    }
+
+    fn read(&mut self, group: u32, mut bytes: &[u8]) -> Option<()> {
+        let at = group as usize;
+        self.counts[at] = take_i64(&mut bytes)?;
+        let values = usize::try_from(take_i64(&mut bytes)?).ok()?;
+        if values > 0 {
+            self.values.resize(self.counts.len(), 0);
+            self.values[at] = values;
+        }
+        self.ids[at] = take_i64(&mut bytes)?.cast_unsigned();
+        for accumulator in &mut self.accumulators {
+            accumulator.read(group, &mut bytes)?;
+        }
+        bytes.is_empty().then_some(())
+    }
+
+    fn forget(&mut self, cut: &Cut) {
+        self.forget_ids(cut);
+    }
+}
+
 impl Partition {
     /// Notes the group of each row in `met`.
     fn find_groups<'a>(
@@ -414,31 +504,21 @@ impl Partition {
         key: &impl Fn(usize) -> &'a [u8],
         hashes: &[u64],
         step: u64,
-    ) {
+    ) -> Result<()> {
         let mut met = std::mem::take(&mut self.met);
         met.of_rows.clear();
         met.once.clear();
         for &row in rows {
-            let group = self.group(hashes[row as usize], key(row as usize));
+            let group = self.group(hashes[row as usize], key(row as usize))?;
             met.of_rows.push(group);
             if self.touched_in[group as usize] != step {
                 self.touched_in[group as usize] = step;
+                self.groups.touch(group);
                 met.once.push(group);
             }
         }
         self.met = met;
-    }
-
-    /// The number of the group with this key, which is made if there is none.
-    fn group(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let group = self.groups.find_or_add(hash, key);
-        let numbers = self.groups.numbers();
-        if numbers > self.counts.len() {
-            self.counts.push(0);
-            self.touched_in.push(u64::MAX);
-            self.accumulators.iter_mut().for_each(|accumulator| accumulator.grow(numbers));
-        }
-        group
+        self.load_some(rows.len())
     }
 
     fn output(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
@@ -485,6 +565,7 @@ impl Partition {
     fn remove(&mut self, group: u32) {
         self.groups.remove(group);
         self.counts[group as usize] = 0;
+        self.ids[group as usize] = NO_ID;
         if let Some(values) = self.values.get_mut(group as usize) {
             *values = 0;
         }
@@ -495,11 +576,12 @@ impl Partition {
         self.values.get(group as usize).copied().unwrap_or(0)
     }
 
-    /// Removes the groups that are past `cut`, and returns their numbers.
-    fn forget(&mut self, cut: &Cut) -> Vec<u32> {
+    /// Removes the groups that are past `cut`, and returns their ids.
+    fn forget_ids(&mut self, cut: &Cut) -> Vec<u64> {
         let gone = self.groups.past(|key| cut.is_past(key));
+        let ids = gone.iter().map(|&group| self.ids[group as usize]).collect();
         gone.iter().for_each(|&group| self.remove(group));
-        gone
+        ids
     }
 
     /// Old rows out and new rows in, group by group in the order in which they were met.
@@ -540,7 +622,7 @@ impl Partition {
         let accumulators: usize = self.accumulators.iter().map(|of| of.bytes()).sum();
         let numbers = self.counts.capacity() * size_of::<i64>()
             + self.values.capacity() * size_of::<usize>()
-            + self.touched_in.capacity() * size_of::<u64>();
+            + (self.touched_in.capacity() + self.ids.capacity()) * size_of::<u64>();
         let met = (self.met.of_rows.capacity() + self.met.once.capacity()) * size_of::<u32>();
         self.groups.memory() + accumulators + numbers + met
     }

@@ -18,7 +18,9 @@ use syncline_change::{Batch, Result};
 use super::map::{evaluate, without_failing};
 use super::partition::{PARTITIONS, Parts, Split, sliced};
 use super::{Change, Epoch, Operator, negative};
-use crate::state::{Cut, Encoded, Group, KeyedCodec, Memory, Release, Run, RunBuilder, Spine};
+use crate::state::{
+    Cut, Encoded, Group, KeyedCodec, Loader, Memory, Release, Run, RunBuilder, Saver, Spine,
+};
 
 /// One term of an order.
 #[derive(Clone, Debug)]
@@ -173,6 +175,21 @@ impl Operator for Arrange {
 
     fn let_go(&mut self, release: Release) {
         self.release = Some(release);
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        for (number, part) in self.rows.parts.iter().enumerate() {
+            let latest = part.latest.as_ref().map(|delta| &delta.run).filter(|run| run.len() > 0);
+            to.runs(number, part.spine.runs().chain(latest).cloned());
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        for (number, part) in self.rows.parts.iter_mut().enumerate() {
+            part.spine.load(from.runs(number)?);
+        }
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

@@ -2,7 +2,9 @@
 
 use hashbrown::HashTable;
 
-use crate::state::{Cut, Extent, Sweep};
+use syncline_change::{Error, Result};
+
+use crate::state::{Cells, Cut, Extent, KeyLog, Loader, Sweep, Unloaded};
 
 /// The groups of one partition: each key has a number, which is given out again after the group has
 /// gone.
@@ -15,6 +17,19 @@ pub(crate) struct Groups {
     /// Bytes of keys of groups that have gone.
     garbage: usize,
     free: Vec<u32>,
+    /// `None`: nobody asks.
+    unsaved: Option<Box<Unsaved>>,
+    /// Groups from a checkpoint that were not needed yet.
+    unloaded: Option<Box<Unloaded>>,
+}
+
+/// Groups that have changed since they were last saved.
+#[derive(Default)]
+struct Unsaved {
+    /// Numbers of groups, repeated or not; those of groups that have gone may be among them.
+    touched: Vec<u32>,
+    /// Keys of groups that have gone. Others may have come again.
+    gone: KeyLog,
 }
 
 /// A key and its hash, close together: to look elsewhere for each would be what takes most time.
@@ -54,10 +69,16 @@ impl Entry {
 
 impl Groups {
     /// The number of the group with this key, which is made if there is none.
+    #[cfg(test)]
     pub(crate) fn find_or_add(&mut self, hash: u64, key: &[u8]) -> u32 {
-        if let Some(group) = self.find(hash, key) {
-            return group;
+        match self.find(hash, key) {
+            Some(group) => group,
+            None => self.add(hash, key),
         }
+    }
+
+    /// The number of a new group with this key.
+    fn add(&mut self, hash: u64, key: &[u8]) -> u32 {
         let entry = Entry::new(hash, key, self.bytes.len());
         if entry.is_long() {
             self.bytes.extend_from_slice(key);
@@ -98,6 +119,10 @@ impl Groups {
     }
 
     pub(crate) fn remove(&mut self, group: u32) {
+        if let Some(mut unsaved) = self.unsaved.take() {
+            unsaved.gone.note(&[self.key(group)]);
+            self.unsaved = Some(unsaved);
+        }
         let entry = std::mem::take(&mut self.entries[group as usize]);
         if let Ok(found) = self.index.find_entry(entry.hash, |&other| other == group) {
             found.remove();
@@ -145,7 +170,46 @@ impl Groups {
 
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
-        self.index.len()
+        self.index.len() + self.unloaded.as_ref().map_or(0, |unloaded| unloaded.left())
+    }
+
+    /// From now on takes note of what changes.
+    pub(crate) fn begin_saving(&mut self) {
+        self.unsaved.get_or_insert_default();
+    }
+
+    /// What is kept of a group changes.
+    pub(crate) fn touch(&mut self, group: u32) {
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.touched.push(group);
+        }
+    }
+
+    /// Bytes of what has changed since it was last saved.
+    pub(crate) fn unsaved(&self) -> usize {
+        let of =
+            |unsaved: &Unsaved| unsaved.touched.len() * size_of::<u32>() + unsaved.gone.bytes();
+        self.unsaved.as_deref().map_or(0, of)
+    }
+
+    /// The groups that have changed, by key and with what `write` has of each.
+    fn take_unsaved(&mut self, write: impl Fn(u32, &mut Vec<u8>)) -> Cells {
+        let mut cells = Cells::default();
+        let Some(Unsaved { mut touched, gone }) = self.unsaved.as_deref_mut().map(std::mem::take)
+        else {
+            return cells;
+        };
+        gone.keys().into_iter().for_each(|key| cells.remove(key));
+        touched.sort_unstable();
+        touched.dedup();
+        for group in touched {
+            // One that has gone is no more in the index; one that came again counts as it is now.
+            let hash = self.entries[group as usize].hash;
+            if self.index.find(hash, |&other| other == group).is_some() {
+                cells.put(self.key(group), |bytes| write(group, bytes));
+            }
+        }
+        cells
     }
 
     /// Bytes of memory.
@@ -158,11 +222,81 @@ impl Groups {
 }
 
 /// What is kept by group in one partition.
-pub(crate) trait Grouped {
+pub(crate) trait Grouped: Send {
     fn groups(&self) -> &Groups;
+
+    fn groups_mut(&mut self) -> &mut Groups;
+
+    /// Makes room for a group with this number.
+    fn grow(&mut self, group: u32);
+
+    /// Appends all that is known of a group.
+    fn write(&self, group: u32, bytes: &mut Vec<u8>);
+
+    /// Takes what [`write`](Self::write) appended, for a new group; `None` if it is not that.
+    fn read(&mut self, group: u32, bytes: &[u8]) -> Option<()>;
+
+    /// The number of the group with this key, which is made if there is none.
+    fn group(&mut self, hash: u64, key: &[u8]) -> Result<u32> {
+        if let Some(group) = self.groups().find(hash, key) {
+            return Ok(group);
+        }
+        let group = self.groups_mut().add(hash, key);
+        self.grow(group);
+        if let Some(mut unloaded) = self.groups_mut().unloaded.take() {
+            let read = unloaded.take(hash, key, |bytes| self.read(group, bytes));
+            self.groups_mut().unloaded = Some(unloaded);
+            if read == Some(None) {
+                return Err(unreadable());
+            }
+        }
+        Ok(group)
+    }
+
+    /// Takes some more groups from the checkpoint, if there are any left there.
+    fn load_some(&mut self, count: usize) -> Result<()> {
+        let Some(mut unloaded) = self.groups_mut().unloaded.take() else { return Ok(()) };
+        let more = unloaded.rest(count, |hash, key, bytes| {
+            let group = self.groups_mut().add(hash, key);
+            self.grow(group);
+            self.read(group, bytes)
+        });
+        if more.ok_or_else(unreadable)? {
+            self.groups_mut().unloaded = Some(unloaded);
+        }
+        Ok(())
+    }
+
+    /// The groups that have changed since they were last saved.
+    fn take_unsaved(&mut self) -> Cells
+    where
+        Self: Sized,
+    {
+        let mut groups = std::mem::take(self.groups_mut());
+        let cells = groups.take_unsaved(|group, bytes| self.write(group, bytes));
+        *self.groups_mut() = groups;
+        cells
+    }
 
     /// Forgets the groups that are past `cut`.
     fn forget(&mut self, cut: &Cut);
+}
+
+/// Has the groups of every part come from a checkpoint: when they are needed, or if `at_once` now.
+pub(crate) fn load<P: Grouped>(from: &Loader<'_>, parts: &mut [P], at_once: bool) -> Result<()> {
+    for (number, part) in parts.iter_mut().enumerate() {
+        part.groups_mut().unloaded = Unloaded::new(from, number)?.map(Box::new);
+    }
+    if !at_once {
+        return Ok(());
+    }
+    from.workers.run_all(usize::MAX, parts, |_, part| part.load_some(usize::MAX)).map(drop)
+}
+
+/// What is hashed as it was written, and yet is not what was written.
+pub(crate) fn unreadable() -> Error {
+    Error::corrupt("a group in the state of a checkpoint is unreadable")
+        .hint("remove the folder `state` of the data directory: it is made anew from the journal")
 }
 
 /// Forgets groups that no later change can reach, if there may be many of them.

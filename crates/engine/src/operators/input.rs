@@ -2,13 +2,18 @@
 
 use arrow::array::{Array, Int64Array, UInt32Array};
 use hashbrown::HashMap;
-use syncline_change::row::RowCodec;
+use syncline_change::row::{self, RowCodec};
 use syncline_change::source::RejectClass;
 use syncline_change::{Batch, Error, Result, json};
 
+use super::groups::unreadable;
 use super::map::rejected;
 use super::settle::micros;
 use super::{Change, Epoch, Operator, heap_bytes, table_bytes};
+use crate::state::{
+    Cells, KeyLog, Loader, Saver, Unloaded, put_flag, put_i64, put_option, take_flag, take_i64,
+    take_option,
+};
 use crate::table::TableDef;
 
 /// Turns what a source says into changes of its table.
@@ -27,6 +32,10 @@ pub(crate) struct Input {
     active_us: Option<i64>,
     is_idle: bool,
     finished: bool,
+    /// Keys, or rows, whose content was touched since it was last saved; `None`: nobody asks.
+    unsaved: Option<KeyLog>,
+    /// The same from a checkpoint, as far as it was not needed yet.
+    unloaded: Option<Unloaded>,
 }
 
 /// What must be remembered to make changes of rows.
@@ -60,6 +69,8 @@ impl Input {
             active_us: None,
             is_idle: false,
             finished: false,
+            unsaved: None,
+            unloaded: None,
         })
     }
 
@@ -168,6 +179,17 @@ impl Input {
         };
         for i in 0..batch.num_rows() {
             let (key, row) = (encoded_keys.row(i), encoded.row(i));
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.note(&[key.data()]);
+            }
+            if let Some(unloaded) = &mut self.unloaded
+                && !rows.contains_key(key.as_ref())
+            {
+                unloaded.take(row::hash(key.data()), key.data(), |row| {
+                    self.heap += heap_bytes(key.data().len()) + heap_bytes(row.len());
+                    rows.insert(key.data().into(), row.into());
+                });
+            }
             if batch.weight(i) < 0 {
                 if let Some(old) = rows.remove(key.as_ref()) {
                     self.heap -= heap_bytes(key.data().len()) + heap_bytes(old.len());
@@ -201,6 +223,21 @@ impl Input {
         let (mut keep, mut unknown) = (Vec::new(), Vec::new());
         for i in 0..batch.num_rows() {
             let (row, weight) = (encoded.row(i), batch.weight(i));
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.note(&[row.data()]);
+            }
+            if let Some(unloaded) = &mut self.unloaded
+                && !counts.contains_key(row.as_ref())
+            {
+                let read = unloaded.take(row::hash(row.data()), row.data(), |mut count| {
+                    self.heap += heap_bytes(row.data().len());
+                    counts.insert(row.data().into(), take_i64(&mut count)?);
+                    Some(())
+                });
+                if read == Some(None) {
+                    return Err(unreadable());
+                }
+            }
             let count = counts.get(row.as_ref()).copied().unwrap_or(0);
             match count + weight {
                 ..0 => {
@@ -232,6 +269,36 @@ impl Input {
     }
 }
 
+impl Input {
+    fn unloaded_rows(&self) -> usize {
+        self.unloaded.as_ref().map_or(0, Unloaded::left)
+    }
+
+    /// Takes some more rows from the checkpoint, if there are any left there.
+    fn load_some(&mut self, count: usize) -> Result<()> {
+        let Some(unloaded) = &mut self.unloaded else { return Ok(()) };
+        let (content, heap) = (&mut self.content, &mut self.heap);
+        let more = unloaded.rest(count, |_, key, mut value| {
+            *heap += heap_bytes(key.len());
+            match content {
+                Content::Appended => return None,
+                Content::Keyed { rows, .. } => {
+                    *heap += heap_bytes(value.len());
+                    rows.insert(key.into(), value.into());
+                }
+                Content::Counted(counts) => {
+                    counts.insert(key.into(), take_i64(&mut value)?);
+                }
+            }
+            Some(())
+        });
+        if !more.ok_or_else(unreadable)? {
+            self.unloaded = None;
+        }
+        Ok(())
+    }
+}
+
 /// Microseconds since 1970 as people read them.
 fn instant(micros: i64) -> String {
     json::timestamp(micros, arrow::datatypes::TimeUnit::Microsecond)
@@ -258,6 +325,7 @@ impl Operator for Input {
             self.active_us = Some(epoch.time_us);
         }
         let mut output = Vec::with_capacity(inputs[0].batches.len());
+        self.load_some(inputs[0].batches.iter().map(Batch::num_rows).sum())?;
         for batch in inputs[0].batches {
             let batch = self.drop_late(epoch, batch)?;
             let batch = self.resolve_keys(&batch)?;
@@ -269,11 +337,56 @@ impl Operator for Input {
         Ok(output)
     }
 
+    fn begin_saving(&mut self) {
+        self.unsaved.get_or_insert_default();
+    }
+
+    fn unsaved(&self) -> usize {
+        self.unsaved.as_ref().map_or(0, KeyLog::bytes)
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
+        let mut cells = Cells::default();
+        for key in log.keys() {
+            match &self.content {
+                Content::Appended => {}
+                Content::Keyed { rows, .. } => {
+                    let row = rows.get(key);
+                    cells.set(key, row.map(|row| move |bytes: &mut Vec<u8>| bytes.extend(row)));
+                }
+                Content::Counted(counts) => {
+                    let count = counts.get(key).copied();
+                    cells.set(key, count.map(|n| move |bytes: &mut Vec<u8>| put_i64(bytes, n)));
+                }
+            }
+        }
+        to.cells("rows", cells)?;
+        to.value("time", |bytes| {
+            put_option(bytes, self.newest_us);
+            put_option(bytes, self.active_us);
+            put_flag(bytes, self.is_idle);
+            put_flag(bytes, self.finished);
+        })
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        self.unloaded = Unloaded::new(from, "rows")?;
+        let read = |bytes: &mut &[u8]| {
+            let times = (take_option(bytes)?, take_option(bytes)?);
+            Some((times, (take_flag(bytes)?, take_flag(bytes)?)))
+        };
+        let (times, flags) = from.value("time", read)?;
+        (self.newest_us, self.active_us) = times;
+        (self.is_idle, self.finished) = flags;
+        Ok(())
+    }
+
     fn state_rows(&self) -> usize {
         match &self.content {
             Content::Appended => 0,
-            Content::Keyed { rows, .. } => rows.len(),
-            Content::Counted(counts) => counts.len(),
+            Content::Keyed { rows, .. } => rows.len() + self.unloaded_rows(),
+            Content::Counted(counts) => counts.len() + self.unloaded_rows(),
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) use self::range::{Limit, Range};
 use super::arrange::Arranged;
 use super::partition::PARTITIONS;
 use super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator};
-use crate::state::{Cut, Memory, Release};
+use crate::state::{Cut, Loader, Memory, Release, Saver, put_i64, take_i64};
 
 /// What a join puts out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +165,30 @@ impl Operator for Join {
             epoch.rejected.extend(rejected.map(|row| (self.spec.view.clone(), row)));
         }
         Batch::coalesce(&self.spec.schema, output, OUTPUT_ROWS_MAX)
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        for (number, counts) in self.counts.iter().enumerate() {
+            let mut to = to.within(number);
+            counts.iter().enumerate().for_each(|(side, of)| to.runs(side, of.runs()));
+        }
+        to.value("others", |bytes| {
+            put_i64(bytes, self.others.rows);
+            put_i64(bytes, self.others.nulls);
+        })
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        for (number, counts) in self.counts.iter_mut().enumerate() {
+            let from = from.within(number);
+            for (side, counted) in counts.iter_mut().enumerate() {
+                counted.load(from.runs(side)?);
+            }
+        }
+        let others =
+            |bytes: &mut &[u8]| Some(Others { rows: take_i64(bytes)?, nulls: take_i64(bytes)? });
+        self.others = from.value("others", others)?;
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

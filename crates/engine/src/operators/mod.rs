@@ -35,6 +35,7 @@ pub(crate) use aggregate::{Aggregate, AggregateCall, Function};
 pub(crate) use anew::{Anew, PlanOver};
 pub(crate) use arrange::{Arrange, Arranged, Arrangement, SortTerm};
 pub(crate) use each::Each;
+pub(crate) use groups::unreadable;
 pub(crate) use input::Input;
 pub(crate) use join::{Condition, Join, JoinKind, JoinSpec, Limit, Range, Which};
 pub(crate) use map::Map;
@@ -53,7 +54,7 @@ pub(crate) use top::{Numbering, ROWS_MAX, Top, TopAppended};
 pub(crate) use union::Union;
 pub(crate) use unnest::Unnest;
 
-use crate::state::Release;
+use crate::state::{Loader, Release, Saver};
 
 /// What an operator is told of the epoch that it computes.
 pub(crate) struct Epoch<'a> {
@@ -144,6 +145,24 @@ pub(crate) trait Operator: Send {
 
     /// Tells it which of its state no later change can reach.
     fn let_go(&mut self, _release: Release) {}
+
+    /// From now on takes note of what changes in its state, if it can say so.
+    fn begin_saving(&mut self) {}
+
+    /// Bytes of what has changed since it was last saved, as far as it is handed over as cells.
+    fn unsaved(&self) -> usize {
+        0
+    }
+
+    /// Hands over all that later steps depend on.
+    fn save(&mut self, _to: &mut Saver<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes back what another of its kind handed over; it has no state before.
+    fn load(&mut self, _from: &Loader<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Rows (or groups) kept between epochs.
     fn state_rows(&self) -> usize {

@@ -11,12 +11,13 @@ use syncline_change::row::{RowCodec, canonical};
 use syncline_change::source::Rejected;
 use syncline_change::{Batch, Error, ErrorKind, Result};
 
-use super::accumulate::change_count;
+use super::accumulate::{change_count, put_counts, take_counts};
 use super::map::rejected_as_a_whole;
 use super::{Change, Epoch, Operator, heap_bytes, relabel, tree_bytes};
 use crate::batch::Runner;
 use crate::content::Content;
 use crate::functions::now;
+use crate::state::{Loader, Saver, put_flag, take_flag};
 
 /// Encoded rows and how often each is there.
 pub(super) type Rows = BTreeMap<Box<[u8]>, i64>;
@@ -109,6 +110,28 @@ impl Operator for Recompute {
         }
         let before = std::mem::replace(&mut self.output, output);
         difference(&self.codec, &before, &self.output)
+    }
+
+    /// As a whole: every change costs as much anyway.
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        for (number, content) in self.inputs.iter().enumerate() {
+            if to.is_complete() {
+                to.whole(number, content.save())?;
+            }
+        }
+        to.value("output", |bytes| {
+            put_flag(bytes, self.started);
+            put_counts(bytes, &self.output);
+        })
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        for (number, content) in self.inputs.iter_mut().enumerate() {
+            from.cells(number, |row, count| content.insert(row, count))?;
+        }
+        let read = |bytes: &mut &[u8]| Some((take_flag(bytes)?, take_counts(bytes)?));
+        (self.started, self.output) = from.value("output", read)?;
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

@@ -14,7 +14,7 @@ use syncline_change::row::{self, RowCodec};
 use syncline_change::source::Rejected;
 use syncline_change::{Batch, Result};
 
-use super::accumulate::change_count;
+use super::accumulate::{change_count, put_counts, take_counts};
 use super::arrange::{Arranged, NO_KEY, unkeyed};
 use super::map::{Map, rejected_as_a_whole, without_failing};
 use super::partition::PART_ROWS;
@@ -23,6 +23,7 @@ use super::recompute::{Rows, count_changes, rows_bytes};
 use super::settle::Consolidate;
 use super::{Change, Epoch, Operator, negative};
 use crate::batch::failed;
+use crate::state::{Loader, Saver};
 
 /// While the values stay, rows are mapped as they come. When one changes, every row is computed with
 /// the old values and with the new ones, and what differs is put out.
@@ -142,6 +143,24 @@ impl Operator for Scalars {
             output.extend(closed.step(epoch, &inputs[..1])?);
         }
         Ok(output)
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        to.value("values", |bytes| {
+            self.values.iter().for_each(|value| put_counts(bytes, &value.rows));
+        })
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        let values = &mut self.values;
+        from.value("values", |bytes| {
+            values.iter_mut().try_for_each(|value| {
+                value.rows = take_counts(bytes)?;
+                Some(())
+            })
+        })?;
+        self.closed = self.close()?;
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

@@ -15,6 +15,7 @@ use super::map::rejected;
 use super::partition::{PARTITIONS, Split};
 use super::recompute::{Rows, rows_bytes};
 use super::{Change, Epoch, Operator, relabel, tree_bytes};
+use crate::state::{Cells, KeyLog, Loader, Saver, put_i64, take_i64};
 
 /// Adds up the changes of equal rows: first what goes, then what comes, each by partition and in the
 /// order of rows. Where no row stands twice there is nothing to add up, and the order is kept.
@@ -117,6 +118,8 @@ pub(crate) struct Settle {
     waiting: BTreeMap<i64, Rows>,
     /// Windows that end at or before this are closed.
     closed: i64,
+    /// Ends and rows that were touched since they were last saved; `None`: nobody asks.
+    unsaved: Option<KeyLog>,
 }
 
 impl Settle {
@@ -127,7 +130,8 @@ impl Settle {
         schema: SchemaRef,
     ) -> Result<Self> {
         let codec = RowCodec::new(schema)?;
-        Ok(Self { view, codec, window_end, tables, waiting: BTreeMap::new(), closed: i64::MIN })
+        let (waiting, closed) = (BTreeMap::new(), i64::MIN);
+        Ok(Self { view, codec, window_end, tables, waiting, closed, unsaved: None })
     }
 
     fn watermark(&self, epoch: &Epoch<'_>) -> i64 {
@@ -147,6 +151,9 @@ impl Settle {
                 let row = rejected(epoch.number, &batch.slice(i, 1), RejectClass::Late, &error)?;
                 epoch.rejected.push((self.view.clone(), row));
                 continue;
+            }
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.note(&[&end.to_le_bytes(), rows.row(i).data()]);
             }
             let waiting = self.waiting.entry(end).or_default();
             change_count(waiting, rows.row(i).data(), batch.weight(i));
@@ -173,6 +180,11 @@ impl Operator for Settle {
             None => BTreeMap::new(),
         };
         let settled = std::mem::replace(&mut self.waiting, open);
+        if let Some(unsaved) = &mut self.unsaved {
+            for (end, rows) in &settled {
+                rows.keys().for_each(|row| unsaved.note(&[&end.to_le_bytes(), row]));
+            }
+        }
         let rows: Vec<(&[u8], i64)> = settled
             .values()
             .flat_map(|rows| rows.iter().map(|(row, &count)| (&**row, count)))
@@ -183,6 +195,38 @@ impl Operator for Settle {
         let batch = self.codec.decode_batch(rows.iter().map(|(row, _)| *row))?;
         let weights: Vec<i64> = rows.iter().map(|(_, count)| *count).collect();
         Ok(vec![Batch::new(batch, Int64Array::from(weights))?])
+    }
+
+    fn begin_saving(&mut self) {
+        self.unsaved.get_or_insert_default();
+    }
+
+    fn unsaved(&self) -> usize {
+        self.unsaved.as_ref().map_or(0, KeyLog::bytes)
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
+        let mut cells = Cells::default();
+        for key in log.keys() {
+            let mut row = key;
+            let end = take_i64(&mut row);
+            let count = end.and_then(|end| self.waiting.get(&end)?.get(row).copied());
+            cells.set(key, count.map(|count| move |bytes: &mut Vec<u8>| put_i64(bytes, count)));
+        }
+        to.cells("waiting", cells)?;
+        to.value("closed", |bytes| put_i64(bytes, self.closed))
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        let waiting = &mut self.waiting;
+        from.cells("waiting", |mut row, mut count| {
+            let rows = waiting.entry(take_i64(&mut row)?).or_default();
+            rows.insert(row.into(), take_i64(&mut count)?);
+            Some(())
+        })?;
+        self.closed = from.value("closed", take_i64)?;
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

@@ -20,7 +20,7 @@ use super::recompute::Rows;
 use super::{Arrangement, Change, Epoch, OUTPUT_ROWS_MAX, Operator, SortTerm, negative};
 use crate::batch::failed;
 use crate::functions::now;
-use crate::state::KeyedCodec;
+use crate::state::{Cells, KeyLog, KeyedCodec, Loader, Saver, put_i64, take_i64};
 
 /// How far ahead is looked for the time at which a row comes or goes: some 35 years.
 const FUTURE_US: i64 = 1 << 50;
@@ -50,7 +50,11 @@ pub(crate) struct Temporal {
     /// Rows that the bound has yet to pass, beginning with their values.
     ahead: Rows,
     due: Option<Due>,
+    /// The time of the last step.
+    at_us: i64,
     bytes: usize,
+    /// Rows that were touched since they were last saved; `None`: nobody asks.
+    unsaved: Option<KeyLog>,
     name: String,
     /// Whose rows these are, for reports.
     view: String,
@@ -72,7 +76,9 @@ impl Temporal {
     ) -> Result<Self> {
         let by = Arrangement { order: vec![value], ..Arrangement::by(vec![]) };
         let codec = by.codec(schema)?;
-        Ok(Self { when, bound, by, codec, ahead: Rows::new(), due: None, bytes: 0, name, view })
+        let (ahead, due, bytes) = (Rows::new(), None, 0);
+        let (at_us, unsaved) = (i64::MIN, None);
+        Ok(Self { when, bound, by, codec, ahead, due, at_us, bytes, unsaved, name, view })
     }
 
     /// The bound at a time, encoded.
@@ -111,6 +117,9 @@ impl Temporal {
             && let Some(first) = self.ahead.pop_first()
         {
             self.bytes -= first.0.len();
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.note(&[&first.0]);
+            }
             passed.push(first);
         }
         let sign = if self.when.is_until() { -1 } else { 1 };
@@ -177,6 +186,9 @@ impl Temporal {
 
     fn keep(&mut self, changes: Rows) -> Result<()> {
         for (row, weight) in changes {
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.note(&[&row]);
+            }
             let count = self.ahead.get(&row).copied().unwrap_or(0) + weight;
             match count {
                 ..0 => return Err(negative(&self.name, "a row")),
@@ -212,6 +224,7 @@ impl Operator for Temporal {
             output.push(self.take_in(&batch, &order[0], &bound, &mut ahead)?);
         }
         self.keep(ahead)?;
+        self.at_us = epoch.time_us;
         self.note_due(epoch.time_us);
         output.retain(|batch| !batch.is_empty());
         Ok(output)
@@ -219,6 +232,37 @@ impl Operator for Temporal {
 
     fn due_at(&self) -> Option<i64> {
         self.due.as_ref().and_then(|due| due.at_us)
+    }
+
+    fn begin_saving(&mut self) {
+        self.unsaved.get_or_insert_default();
+    }
+
+    fn unsaved(&self) -> usize {
+        self.unsaved.as_ref().map_or(0, KeyLog::bytes)
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
+        let mut cells = Cells::default();
+        for row in log.keys() {
+            let count = self.ahead.get(row).copied();
+            cells.set(row, count.map(|count| move |bytes: &mut Vec<u8>| put_i64(bytes, count)));
+        }
+        to.cells("ahead", cells)?;
+        to.value("at", |bytes| put_i64(bytes, self.at_us))
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        let (ahead, bytes) = (&mut self.ahead, &mut self.bytes);
+        from.cells("ahead", |row, mut count| {
+            *bytes += row.len();
+            ahead.insert(row.into(), take_i64(&mut count)?);
+            Some(())
+        })?;
+        self.at_us = from.value("at", take_i64)?;
+        self.note_due(self.at_us);
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

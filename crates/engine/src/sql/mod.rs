@@ -37,7 +37,7 @@ pub(crate) use order::ORDERED_WINDOW_FUNCTIONS;
 pub(crate) use views::{PlannedView, plan_views, shown};
 
 use crate::batch::empty_table;
-use crate::functions::{aggregates, math, now, random, reviewed, session};
+use crate::functions::{aggregates, math, now, random, reviewed, session, split};
 
 /// DataFusion, set up so that the same input gives the same bits: one partition, exact sums, a
 /// mathematical library of our own, `now()` left open, ties broken. Plans and runs; keeps no data.
@@ -86,7 +86,8 @@ impl Session {
             context.register_udwf(function);
         }
         let clocks = now::clock_functions().into_iter();
-        for function in clocks.chain(math::pinned_functions()).chain(random::random_functions()) {
+        let functions = clocks.chain(math::pinned_functions()).chain(random::random_functions());
+        for function in functions.chain([split::split_function()]) {
             context.register_udf(function);
         }
         #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A [`Run`] is sorted and never changes. A [`Spine`] holds the runs of one partition, merges them
 //! in bounded steps, and shows all of them as one. [`KeyedCodec`] turns columns into the bytes that
 //! runs hold, and back. [`Memory`] says when a run is built outside of memory, [`Release`] what can go
-//! because no later change can reach it.
+//! because no later change can reach it. [`Saver`] and [`Loader`] take state to a checkpoint and back.
 //!
 //! The scheme is that of log-structured merge trees, with the amortised, resumable merges of
 //! McSherry, Lattuada, Schwarzkopf, Roscoe: "Shared Arrangements" (VLDB 2020), section 5.
@@ -15,6 +15,7 @@ mod left;
 mod memory;
 mod release;
 mod run;
+mod save;
 mod spine;
 #[cfg(test)]
 mod tests;
@@ -26,4 +27,9 @@ pub(crate) use group::Group;
 pub(crate) use memory::Memory;
 pub(crate) use release::{Cut, Extent, Floor, FloorPart, Place, Release, Sweep, Term, Timed};
 pub(crate) use run::{Run, RunBuilder};
+pub(crate) use save::{
+    Cells, KeyLog, Loader, Saver, Unloaded, put_bytes, put_flag, put_i64, put_option, take_bytes,
+    take_flag, take_i64, take_option,
+};
+pub use save::{PIECE_PARTS, Piece, SavedState, StateChanges};
 pub(crate) use spine::Spine;

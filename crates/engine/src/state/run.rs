@@ -1,6 +1,7 @@
 //! An immutable multiset of rows, sorted by key.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, ToByteSlice};
@@ -35,9 +36,80 @@ pub(crate) struct Run {
     directory: Directory,
     /// Whether all but the directory is outside of memory.
     is_spilled: bool,
+    /// Where it was written, as its owner has noted; 0: nowhere.
+    place: AtomicU64,
 }
 
 impl Run {
+    /// What it is made of, to be written somewhere.
+    pub(crate) fn parts(&self) -> [&[u8]; PARTS] {
+        let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
+        parts[HASHES] = self.hashes.inner();
+        parts[KEY_ENDS] = self.key_ends.inner();
+        parts[KEYS] = &self.keys;
+        parts[GROUP_ENDS] = self.group_ends.inner();
+        parts[ROW_ENDS] = self.row_ends.inner();
+        parts[ROWS] = &self.rows;
+        parts[WEIGHTS] = self.weights.as_ref().map_or(&[], |weights| weights.inner());
+        parts[DIRECTORY] = self.directory.starts.inner();
+        parts
+    }
+
+    /// A run of what is outside of memory; `None` if that is not what a run is made of.
+    pub(crate) fn of_parts(parts: [Buffer; PARTS]) -> Option<Self> {
+        let [hashes, key_ends, keys, group_ends, row_ends, rows, weights, starts] = parts;
+        let numbers = |buffer: Buffer| {
+            let fits = buffer.len().is_multiple_of(size_of::<u32>())
+                && buffer.as_ptr().cast::<u32>().is_aligned();
+            fits.then(|| ScalarBuffer::<u32>::from(buffer))
+        };
+        let wide = |buffer: &Buffer| {
+            buffer.len().is_multiple_of(size_of::<u64>())
+                && buffer.as_ptr().cast::<u64>().is_aligned()
+        };
+        if !wide(&hashes) || !wide(&weights) {
+            return None;
+        }
+        let hashes = ScalarBuffer::<u64>::from(hashes);
+        let weights = (!weights.is_empty()).then(|| ScalarBuffer::<i64>::from(weights));
+        let starts = numbers(starts)?;
+        let run = Self {
+            key_ends: numbers(key_ends)?,
+            keys,
+            group_ends: numbers(group_ends)?,
+            row_ends: numbers(row_ends)?,
+            rows,
+            weights,
+            directory: Directory {
+                bits: starts.len().checked_sub(1)?.checked_ilog2()?,
+                skipped: skipped(&hashes),
+                starts,
+            },
+            hashes,
+            is_spilled: true,
+            place: AtomicU64::new(0),
+        };
+        let last = |ends: &[u32]| ends.last().map_or(0, |&end| end as usize);
+        let fits = run.key_ends.len() == run.hashes.len()
+            && run.group_ends.len() == run.hashes.len()
+            && last(&run.key_ends) == run.keys.len()
+            && last(&run.group_ends) == run.row_ends.len()
+            && last(&run.row_ends) == run.rows.len()
+            && run.weights.as_ref().is_none_or(|weights| weights.len() == run.row_ends.len())
+            && run.directory.starts.len() == (1 << run.directory.bits) + 1
+            && run.directory.bits > 0
+            && last(&run.directory.starts) == run.hashes.len();
+        fits.then_some(run)
+    }
+
+    pub(crate) fn place(&self) -> Option<u64> {
+        Some(self.place.load(Ordering::Acquire)).filter(|&place| place != 0)
+    }
+
+    pub(crate) fn set_place(&self, place: u64) {
+        self.place.store(place, Ordering::Release);
+    }
+
     /// How many groups there are.
     pub(crate) fn groups(&self) -> usize {
         self.hashes.len()
@@ -118,37 +190,48 @@ fn part(ends: &[u32], i: usize) -> Range<usize> {
     start..ends[i] as usize
 }
 
-/// Finds groups by the high bits of their hashes, below those that chose the partition.
+/// Finds groups by the high bits of their hashes, below those that they all have in common because they
+/// chose the partition.
 #[derive(Debug)]
 struct Directory {
     /// The first group of each bucket, and at the end how many groups there are.
     starts: ScalarBuffer<u32>,
     bits: u32,
+    /// How many of the highest bits say nothing.
+    skipped: u32,
 }
 
 impl Directory {
     fn new(hashes: &[u64]) -> Self {
         let bits = (hashes.len() / GROUPS_PER_BUCKET).max(2).ilog2();
+        let mut made = Self { starts: vec![].into(), bits, skipped: skipped(hashes) };
         let mut starts = Vec::with_capacity((1 << bits) + 1);
         for (group, &hash) in hashes.iter().enumerate() {
-            starts.resize(starts.len().max(bucket(hash, bits) + 1), group as u32);
+            starts.resize(starts.len().max(made.number(hash) + 1), group as u32);
         }
         starts.resize((1 << bits) + 1, hashes.len() as u32);
-        Self { starts: starts.into(), bits }
+        made.starts = starts.into();
+        made
+    }
+
+    fn number(&self, hash: u64) -> usize {
+        ((hash << self.skipped) >> (u64::BITS - self.bits)) as usize
     }
 
     /// The groups among which one with this hash must be.
     fn bucket(&self, hash: u64) -> Range<usize> {
-        let bucket = bucket(hash, self.bits);
+        let bucket = self.number(hash);
         self.starts[bucket] as usize..self.starts[bucket + 1] as usize
     }
 }
 
-fn bucket(hash: u64, bits: u32) -> usize {
-    ((hash << PARTITION_BITS) >> (u64::BITS - bits)) as usize
+/// Rows by key are all of one partition, but cells need not be. The hashes are in order.
+fn skipped(hashes: &[u64]) -> u32 {
+    let partition = |hash: Option<&u64>| hash.map(|hash| hash >> (u64::BITS - PARTITION_BITS));
+    if partition(hashes.first()) == partition(hashes.last()) { PARTITION_BITS } else { 0 }
 }
 
-/// The numbers of a run's parts in a piece of spilled state.
+/// The numbers of a run's parts in a piece of state that is outside of memory.
 const HASHES: usize = 0;
 const KEY_ENDS: usize = 1;
 const KEYS: usize = 2;
@@ -156,7 +239,10 @@ const GROUP_ENDS: usize = 3;
 const ROW_ENDS: usize = 4;
 const ROWS: usize = 5;
 const WEIGHTS: usize = 6;
-const PARTS: usize = 7;
+const SPILLED_PARTS: usize = 7;
+/// One more for whoever keeps a run for longer.
+const DIRECTORY: usize = 7;
+pub(super) const PARTS: usize = 8;
 
 /// Builds a run from groups and rows that come in its order.
 #[derive(Debug, Default)]
@@ -232,7 +318,7 @@ impl RunBuilder {
         let rows = a.len() + b.len();
         let has_weights = a.weights.is_some() || b.weights.is_some();
         let (key_bytes, row_bytes) = (a.keys.len() + b.keys.len(), a.rows.len() + b.rows.len());
-        let mut sizes = [0; PARTS];
+        let mut sizes = [0; SPILLED_PARTS];
         sizes[HASHES] = groups * size_of::<u64>();
         sizes[KEY_ENDS] = groups * size_of::<u32>();
         sizes[KEYS] = key_bytes;
@@ -376,6 +462,7 @@ impl RunBuilder {
             rows: parts[ROWS].clone(),
             weights: self.has_weights.then(|| parts[WEIGHTS].clone().into()),
             is_spilled: true,
+            place: AtomicU64::new(0),
         })
     }
 
@@ -391,6 +478,7 @@ impl RunBuilder {
             rows: self.rows.values.into(),
             weights: has_weights.then(|| self.weights.values.into()),
             is_spilled: false,
+            place: AtomicU64::new(0),
         }
     }
 }

@@ -71,6 +71,12 @@ impl Spine {
         Self { memory, levels: Vec::new(), bytes: 0 }
     }
 
+    /// Takes the runs that another spine had in place of its own.
+    pub(crate) fn load(&mut self, runs: impl Iterator<Item = Arc<Run>>) {
+        self.levels = runs.map(Level::of).collect();
+        self.note_bytes();
+    }
+
     /// Takes in a run. What is past `cut` is left out of what is merged: nobody will look it up, so it
     /// does not matter that other runs still have rows of it.
     pub(crate) fn insert(&mut self, run: impl Into<Arc<Run>>, cut: Option<&Cut>) -> Result<()> {

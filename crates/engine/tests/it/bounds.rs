@@ -11,7 +11,7 @@ use syncline_change::{Batch, Result};
 use syncline_engine::{Circuit, Emit, EventTime, NodeKind, Options, TableDef, TableInput, ViewDef};
 
 use crate::random::Random;
-use crate::rig::{Beside, Row, rows};
+use crate::rig::{Beside, Row, Saved, rows};
 
 const EPOCHS: u64 = 160;
 const EPOCH_ROWS: usize = 60;
@@ -85,11 +85,14 @@ struct Way {
     compared: u64,
     /// Whether what is merged of the rows by key goes out of memory.
     spills: bool,
+    /// After epochs with a bit here another circuit goes on from saved state.
+    restarts: u64,
 }
 
-const ONE_BY_ONE: Way = Way { workers: 1, together: 1, compared: 8, spills: false };
+const ONE_BY_ONE: Way = Way { workers: 1, together: 1, compared: 8, spills: false, restarts: 0 };
 /// Enough rows at a time for more than one worker to have some.
-const FOUR_WORKERS: Way = Way { workers: 4, together: 40, compared: 40, spills: false };
+const FOUR_WORKERS: Way =
+    Way { workers: 4, together: 40, compared: 40, spills: false, restarts: 1 << 39 | 1 << 55 };
 
 fn circuit(tables: Tables, workers: usize, views: &[ViewDef]) -> Circuit {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
@@ -106,11 +109,17 @@ fn view_defs(sql: &str, emit: Emit, helpers: &[(&str, &str)]) -> Vec<ViewDef> {
 /// Rows that are kept after each epoch.
 fn run_in(way: Way, tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &str)]) -> Vec<u64> {
     let views = view_defs(sql, emit, helpers);
-    let mut circuit = circuit(tables, way.workers, &views);
     let elsewhere = Arc::new(Elsewhere::default());
-    if way.spills {
-        circuit.limit_memory(1, elsewhere.clone());
-    }
+    let make = || {
+        let circuit = circuit(tables, way.workers, &views);
+        if way.spills {
+            circuit.limit_memory(1, elsewhere.clone());
+        }
+        circuit
+    };
+    let mut circuit = make();
+    let mut saved = Saved::new(way.restarts);
+    saved.begin(&mut circuit);
     let mut beside = Beside::new(sql, &defs(tables), &views, &circuit);
     let mut random = Random::new(11);
     let mut state = Vec::new();
@@ -133,6 +142,7 @@ fn run_in(way: Way, tables: Tables, emit: Emit, sql: &str, helpers: &[(&str, &st
         if number % way.compared == 0 || finished {
             beside.assert_equal(&circuit, number, String::new);
         }
+        saved.save(&mut circuit, number, make);
     }
     assert_eq!(way.spills, elsewhere.0.load(Ordering::Relaxed) > 0, "{sql}");
     state

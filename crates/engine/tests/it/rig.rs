@@ -11,8 +11,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use syncline_change::Batch;
 use syncline_engine::{
-    Asked, BatchEngine, Circuit, Content, Emit, EventTime, Options, StepOutput, TableContent,
-    TableDef, TableInput, ViewDef,
+    Asked, BatchEngine, Circuit, Content, Emit, EventTime, Options, Piece, SavedState, StepOutput,
+    TableContent, TableDef, TableInput, ViewDef,
 };
 
 /// One row of the test table `t`: small domains, so that groups, keys and whole rows repeat.
@@ -127,6 +127,8 @@ pub(crate) fn tables(setting: Setting) -> Vec<TableDef> {
 
 /// One in so many stories ends with a row of the view explained.
 const EXPLAINED_EVERY: usize = 8;
+/// In one of so many stories, the second circuit goes on from saved state.
+const RESTARTED_EVERY: usize = 3;
 
 /// Runs `sql` (and `helpers`, views that it may read) over many random stories.
 pub(crate) fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) {
@@ -137,9 +139,13 @@ pub(crate) fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) 
     for case in 0..cases {
         let story = strategy.new_tree(&mut runner).unwrap().current();
         let explain = (case % EXPLAINED_EVERY == 0).then_some(case);
-        let one = run(setting, sql, helpers, &story, 1, explain);
-        let two = run(setting, sql, helpers, &story, 2, None);
-        assert_eq!(one, two, "case {case}: one worker and two differ in {sql}");
+        let restarts = if case % RESTARTED_EVERY == 0 { 1 << (case % story.len()) } else { 0 };
+        let one = run(setting, sql, helpers, &story, (1, 0), explain);
+        let two = run(setting, sql, helpers, &story, (2, restarts), None);
+        assert_eq!(
+            one, two,
+            "case {case}: one worker and two (restarts {restarts:b}) differ in {sql}"
+        );
     }
 }
 
@@ -150,13 +156,14 @@ pub(crate) fn check(sql: &str) {
 }
 
 /// Every change that the last view put out, as text, epoch by epoch. In the end, row number `explain` of
-/// it is explained.
+/// it is explained. After epochs whose bits in `restarts` are set, another circuit goes on from the state
+/// that was saved.
 fn run(
     setting: Setting,
     sql: &str,
     helpers: &[(&str, &str)],
     story: &Story,
-    workers: usize,
+    (workers, restarts): (usize, u64),
     explain: Option<usize>,
 ) -> Vec<String> {
     let mut views: Vec<ViewDef> = helpers
@@ -169,9 +176,15 @@ fn run(
         .collect();
     views.push(ViewDef { name: "view".to_owned(), sql: sql.to_owned(), emit: setting.emit });
     let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
-    let options = Options { pool: Some(Arc::new(pool)), stopwatch: || 0, seed: 0 };
-    let mut circuit = Circuit::new(tables(setting), &views, options)
-        .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"));
+    let pool = Some(Arc::new(pool));
+    let make = || {
+        let options = Options { pool: pool.clone(), stopwatch: || 0, seed: 0 };
+        Circuit::new(tables(setting), &views, options)
+            .unwrap_or_else(|errors| panic!("{sql}: {errors:?}"))
+    };
+    let mut saved = Saved::new(restarts);
+    let mut circuit = make();
+    saved.begin(&mut circuit);
     let info = circuit.views().last().unwrap().clone();
     let mut beside = Beside::new(sql, &tables(setting), &views, &circuit);
     let mut there: Vec<Vec<Row>> = vec![vec![], vec![]];
@@ -195,12 +208,59 @@ fn run(
             }
         });
         beside.assert_equal(&circuit, number, || format!(" of {story:?} with {setting:?}"));
+        saved.save(&mut circuit, number, make);
     }
     if let Some(pick) = explain {
         let explained = beside.explained(&circuit, story.len() as u64, pick);
         assert!(explained.is_ok(), "{sql}\n{} of {story:?}", explained.unwrap_err());
     }
     trace
+}
+
+/// The state of a circuit as it is saved after every epoch, and gone on from after some.
+pub(crate) struct Saved {
+    state: SavedState,
+    /// A bit for each epoch.
+    restarts: u64,
+}
+
+impl Saved {
+    pub(crate) fn new(restarts: u64) -> Self {
+        Self { state: SavedState::default(), restarts }
+    }
+
+    /// To be called before the first step.
+    pub(crate) fn begin(&self, circuit: &mut Circuit) {
+        if self.restarts != 0 {
+            circuit.begin_saving();
+        }
+    }
+
+    /// Saves the state after epoch `number`; if it is time to, a circuit that `make` makes goes on from
+    /// it.
+    pub(crate) fn save(&mut self, circuit: &mut Circuit, number: u64, make: impl Fn() -> Circuit) {
+        if self.restarts == 0 {
+            return;
+        }
+        let is_due = self.restarts >> ((number - 1) % 64) & 1 == 1;
+        // Now and then a part of it alone, as where much has changed.
+        let is_complete = is_due || number % 3 == 0;
+        self.state.apply(circuit.save(is_complete).unwrap()).unwrap();
+        if is_due {
+            self.state.replace(through_bytes).unwrap();
+            let mut other = make();
+            assert_eq!(other.layout(), circuit.layout());
+            other.begin_saving();
+            other.load(&self.state).unwrap();
+            assert_eq!(other.due_at(), circuit.due_at());
+            *circuit = other;
+        }
+    }
+}
+
+/// A piece of state as it is when it was written and read again.
+fn through_bytes(piece: &Piece) -> syncline_change::Result<Piece> {
+    Piece::of_parts(piece.parts().map(arrow::buffer::Buffer::from))
 }
 
 /// The last view of a circuit over `t` and `u`, beside what the batch engine makes of the same input.

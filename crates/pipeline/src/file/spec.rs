@@ -161,6 +161,10 @@ pub struct RunSpec {
     /// Where the journal, state and checkpoints are kept, relative to the pipeline file.
     #[serde(default = "data_dir")]
     pub data_dir: String,
+    /// How long the journal is kept. What is older goes when a checkpoint and all sinks are beyond it:
+    /// views cannot be made anew then, or verified from the beginning. Without it, for ever.
+    #[serde(default)]
+    pub journal_retention: Option<Duration>,
     /// Where the page, the API and metrics are served: an address and a port. Without it,
     /// `127.0.0.1:7373`.
     #[serde(default)]
@@ -174,6 +178,7 @@ impl Default for RunSpec {
             workers: None,
             memory_limit: None,
             data_dir: data_dir(),
+            journal_retention: None,
             listen: None,
         }
     }

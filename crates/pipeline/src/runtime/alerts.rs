@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syncline_change::row::RowCodec;
 use syncline_change::{Result, json as rows_json};
@@ -43,15 +44,36 @@ struct Alert {
     firing: Mutex<Firing>,
 }
 
-#[derive(Default)]
-struct Firing {
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Firing {
     /// Encoded key to the row, how often it is there, and since when.
+    #[serde(with = "entries")]
     active: BTreeMap<Vec<u8>, (Value, i64, i64)>,
     history: VecDeque<AlertEvent>,
 }
 
+/// Keys that are bytes, which JSON has no objects of.
+mod entries {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<Vec<u8>, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<Vec<u8>, V>, D::Error> {
+        Ok(Vec::deserialize(from)?.into_iter().collect())
+    }
+}
+
 /// Something that an alert did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AlertEvent {
     pub at_us: i64,
     pub fired: bool,
@@ -124,6 +146,23 @@ impl Alerts {
             }
         }
         Ok(())
+    }
+
+    /// What fires now, and did lately, by alert: for a checkpoint.
+    pub(super) fn firing(&self) -> BTreeMap<String, Firing> {
+        let firing = self.alerts.iter().map(|alert| {
+            let firing = alert.firing.lock().unwrap_or_else(PoisonError::into_inner);
+            (alert.name.clone(), firing.clone())
+        });
+        firing.collect()
+    }
+
+    /// Goes on from what fired at a checkpoint.
+    pub(super) fn set_firing(&self, mut all: BTreeMap<String, Firing>) {
+        for alert in &self.alerts {
+            let mut firing = alert.firing.lock().unwrap_or_else(PoisonError::into_inner);
+            *firing = all.remove(&alert.name).unwrap_or_default();
+        }
     }
 
     /// Every alert with what fires now and what happened lately, newest first.

@@ -1,22 +1,29 @@
 //! Takes checkpoints beside the circuit: what has changed is handed over in a moment, and hashed and
-//! written by a thread of its own, so that no epoch waits for it.
+//! written by a thread of its own (`writer`), so that no epoch waits for it.
+//!
+//! Where a lot changes between two checkpoints, part of it is handed over before, so that the moment
+//! stays short. A start goes on from a checkpoint (`resume`).
+
+mod pieces;
+pub(super) mod resume;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
-use syncline_change::digest::SetDigest;
 use syncline_change::{Error, Result};
-use syncline_engine::Touched;
-use syncline_store::checkpoints::{self, Checkpoint, ViewState};
+use syncline_engine::{Circuit, StateChanges};
+use syncline_store::checkpoints::{self, Checkpoint};
 use syncline_store::epochs::ViewRecord;
 use syncline_store::journal::{EpochInput, Standing};
 use syncline_store::merkle::{self, MerkleLog};
 
+use self::resume::Resumed;
+use self::writer::{Job, Moment, Writer};
 use super::manifest::Account;
 use super::plans::Plans;
 use super::state::Shared;
@@ -25,6 +32,12 @@ use crate::prepare::Prepared;
 
 /// How often a checkpoint is taken, if there was anything new.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+/// After so many rows of input it is seen whether much has changed that was not handed over.
+const ROWS_BETWEEN_LOOKS: usize = 1 << 14;
+/// What is much: some milliseconds' work.
+const UNSAVED_BYTES: usize = 1 << 19;
+/// Parts of a checkpoint that may wait for the thread; while so many do, no more are handed over.
+const PARTS_QUEUED_MAX: usize = 32;
 
 /// The circuit's side.
 pub(super) struct Checkpointer {
@@ -36,11 +49,14 @@ pub(super) struct Checkpointer {
     changes: BTreeMap<String, blake3::Hash>,
     /// Of the epochs of this run.
     account: Account,
+    layout: String,
     /// The last epoch and its time, and the last epoch that a checkpoint was taken of.
     last: (u64, i64),
     taken: u64,
     taken_at_nanos: u64,
+    rows_since_look: usize,
     is_busy: Arc<AtomicBool>,
+    queued: Arc<AtomicUsize>,
     writing: Writing,
 }
 
@@ -50,42 +66,45 @@ enum Writing {
     Thread { to: SyncSender<Job>, thread: JoinHandle<Result<Option<Checkpoint>>> },
 }
 
-/// What there is to hash and write.
-struct Job {
-    epoch: u64,
-    time_us: i64,
-    chain: String,
-    input: MerkleLog,
-    sources: BTreeMap<String, Standing>,
-    changes: BTreeMap<String, blake3::Hash>,
-    /// Of each view whose content is there to be read, what has changed since the last job, and how
-    /// many rows it has.
-    views: Vec<(usize, Touched, u64)>,
-}
-
 impl Checkpointer {
-    pub(super) fn new(shared: Arc<Shared>, plans: &Plans, prepared: &Prepared) -> Result<Self> {
-        let views = shared.views().iter().map(|view| Digested {
-            name: view.name.clone(),
-            schema: view.schema.clone(),
-            plan: plans.fingerprint(&view.name).to_owned(),
-            digest: SetDigest::new(&view.name),
-        });
-        let is_busy = Arc::new(AtomicBool::new(false));
-        let writer =
-            Writer { shared: shared.clone(), views: views.collect(), is_busy: is_busy.clone() };
-        Ok(Self {
-            shared,
-            input: MerkleLog::new(),
-            sources: BTreeMap::new(),
-            changes: BTreeMap::new(),
+    /// Of a pipeline that begins, or goes on from a checkpoint.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        plans: &Plans,
+        prepared: &Prepared,
+        layout: String,
+        resumed: Option<Resumed>,
+    ) -> Result<Self> {
+        let (is_busy, queued) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let from = resumed.as_ref().map(|resumed| &resumed.checkpoint);
+        let hash = |hex: &String| blake3::Hash::from_hex(hex).ok();
+        let changes = from.into_iter().flat_map(|from| &from.views);
+        let changes =
+            changes.filter_map(|(view, state)| Some((view.clone(), hash(&state.changes)?)));
+        let last = from.map_or((0, 0), |from| (from.epoch, from.time_us));
+        let made = Self {
+            input: from.map_or_else(MerkleLog::new, |from| from.input.clone()),
+            sources: from.map(|from| from.sources.clone()).unwrap_or_default(),
+            changes: changes.collect(),
             account: Account::new(prepared)?,
-            last: (0, 0),
-            taken: 0,
+            layout,
+            last,
+            taken: last.0,
             taken_at_nanos: clock::stopwatch_nanos(),
+            rows_since_look: 0,
+            writing: Writing::NotYet(None),
             is_busy,
-            writing: Writing::NotYet(Some(writer)),
-        })
+            queued,
+            shared,
+        };
+        let writer = Writer::new(
+            made.shared.clone(),
+            plans,
+            prepared.pipeline.spec.run.journal_retention.map(|time| micros(time.0)),
+            (made.is_busy.clone(), made.queued.clone()),
+            resumed,
+        )?;
+        Ok(Self { writing: Writing::NotYet(Some(writer)), ..made })
     }
 
     /// An epoch has been computed, for the first time or again; `views` are those that changed.
@@ -116,16 +135,43 @@ impl Checkpointer {
         Ok(())
     }
 
+    /// Hands over what has changed, if it is much and a checkpoint is not due yet.
+    ///
+    /// # Errors
+    /// `Bug` if no thread can be started.
+    pub(super) fn relieve(&mut self, circuit: &mut Circuit, rows: usize) -> Result<()> {
+        self.rows_since_look += rows;
+        if self.rows_since_look < ROWS_BETWEEN_LOOKS
+            || self.queued.load(Ordering::Acquire) >= PARTS_QUEUED_MAX
+        {
+            return Ok(());
+        }
+        self.rows_since_look = 0;
+        let started = clock::stopwatch_nanos();
+        let held = self.shared.take_touched(UNSAVED_BYTES);
+        let state = match circuit.unsaved() {
+            UNSAVED_BYTES.. => circuit.save(false)?,
+            _ => StateChanges::default(),
+        };
+        if held.is_empty() && state.is_empty() {
+            return Ok(());
+        }
+        self.note_pause(started);
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        self.send(Job { state, held, moment: None })
+    }
+
     /// Takes a checkpoint of the last epoch, whose record has the hash `chain`, if it is time for one
     /// and the one before is written.
     ///
     /// # Errors
     /// `Bug` if no thread can be started.
-    pub(super) fn take_if_due(&mut self, chain: blake3::Hash) -> Result<()> {
+    pub(super) fn take_if_due(&mut self, circuit: &mut Circuit, chain: blake3::Hash) -> Result<()> {
         let since = clock::stopwatch_nanos() - self.taken_at_nanos;
         let is_due = self.last.0 > self.taken && u128::from(since) >= INTERVAL.as_nanos();
         if is_due && !self.is_busy.swap(true, Ordering::AcqRel) {
-            self.take(chain)?;
+            let job = self.job(circuit, chain)?;
+            self.send(job)?;
         }
         Ok(())
     }
@@ -134,9 +180,10 @@ impl Checkpointer {
     ///
     /// # Errors
     /// `Storage` if the disk refuses, `Config` if the manifest cannot be signed.
-    pub(super) fn finish(mut self, chain: blake3::Hash) -> Result<()> {
+    pub(super) fn finish(mut self, circuit: &mut Circuit, chain: blake3::Hash) -> Result<()> {
         if self.last.0 > self.taken {
-            self.take(chain)?;
+            let job = self.job(circuit, chain)?;
+            self.send(job)?;
         }
         let Writing::Thread { to, thread } = self.writing else { return Ok(()) };
         drop(to);
@@ -148,101 +195,80 @@ impl Checkpointer {
         }
     }
 
-    fn take(&mut self, chain: blake3::Hash) -> Result<()> {
+    #[cfg(test)]
+    pub(super) fn has_news(&self) -> bool {
+        self.last.0 > self.taken
+    }
+
+    /// Takes a checkpoint and waits until it is written.
+    #[cfg(test)]
+    pub(super) fn take_and_wait(
+        &mut self,
+        circuit: &mut Circuit,
+        chain: blake3::Hash,
+    ) -> Result<()> {
+        let job = self.job(circuit, chain)?;
+        match &mut self.writing {
+            Writing::NotYet(Some(writer)) => writer.take_in(job).map(drop),
+            Writing::NotYet(None) | Writing::Thread { .. } => {
+                Err(Error::bug("a test of checkpoints has no writer"))
+            }
+        }
+    }
+
+    /// What there is to hash and write of this moment.
+    fn job(&mut self, circuit: &mut Circuit, chain: blake3::Hash) -> Result<Job> {
         let (epoch, time_us) = self.last;
-        let job = Job {
+        let started = clock::stopwatch_nanos();
+        let mut state = circuit.save(true)?;
+        self.shared.save(&mut state)?;
+        let moment = Moment {
             epoch,
             time_us,
             chain: chain.to_hex().to_string(),
             input: self.input.clone(),
             sources: self.sources.clone(),
             changes: self.changes.clone(),
-            views: self.shared.take_touched(),
+            rows: self.shared.rows_held(),
+            layout: self.layout.clone(),
         };
-        // A writer that has failed says so when it is joined.
-        let _ = self.writer()?.send(job);
+        let job = Job { state, held: self.shared.take_touched(0), moment: Some(moment) };
         self.taken = epoch;
         self.taken_at_nanos = clock::stopwatch_nanos();
-        Ok(())
+        self.note_pause(started);
+        Ok(job)
     }
 
-    fn writer(&mut self) -> Result<&SyncSender<Job>> {
+    fn note_pause(&self, started: u64) {
+        let seconds = (clock::stopwatch_nanos() - started) as f64 / 1e9;
+        self.shared.metrics.checkpoint_pause.observe(seconds);
+    }
+
+    /// A writer that has failed says so when it is joined.
+    fn send(&mut self, job: Job) -> Result<()> {
         if let Writing::NotYet(writer) = &mut self.writing {
             let writer = writer.take();
             let mut writer = writer.ok_or_else(|| Error::bug("checkpoints have no writer"))?;
-            let (to, jobs) = sync_channel(1);
+            let (to, jobs) = sync_channel(PARTS_QUEUED_MAX + 1);
             let thread = std::thread::Builder::new()
                 .name("checkpoints".to_owned())
-                .spawn(move || writer.run(&jobs))
+                .spawn(move || {
+                    let done = writer.run(&jobs);
+                    if let Err(error) = &done {
+                        tracing::error!("no more checkpoints are taken: {}", error.report());
+                    }
+                    done
+                })
                 .map_err(|error| Error::bug("cannot start a thread").source(error))?;
             self.writing = Writing::Thread { to, thread };
         }
-        match &self.writing {
-            Writing::Thread { to, .. } => Ok(to),
-            Writing::NotYet(_) => Err(Error::bug("the writer of checkpoints did not start")),
+        if let Writing::Thread { to, .. } = &self.writing {
+            let _ = to.send(job);
         }
+        Ok(())
     }
 }
 
-/// The thread that hashes and writes.
-struct Writer {
-    shared: Arc<Shared>,
-    views: Vec<Digested>,
-    is_busy: Arc<AtomicBool>,
-}
-
-/// A view and the digest of what it held at the last checkpoint.
-struct Digested {
-    name: String,
-    schema: SchemaRef,
-    plan: String,
-    digest: SetDigest,
-}
-
-impl Writer {
-    /// Returns the last checkpoint.
-    fn run(&mut self, jobs: &Receiver<Job>) -> Result<Option<Checkpoint>> {
-        let mut last = None;
-        while let Ok(job) = jobs.recv() {
-            let started = clock::stopwatch_nanos();
-            last = Some(self.write(job)?);
-            let seconds = (clock::stopwatch_nanos() - started) as f64 / 1e9;
-            self.shared.metrics.checkpoint_duration.observe(seconds);
-            self.is_busy.store(false, Ordering::Release);
-        }
-        Ok(last)
-    }
-
-    fn write(&mut self, job: Job) -> Result<Checkpoint> {
-        let none = blake3::Hash::from([0; blake3::OUT_LEN]);
-        let states = self.views.iter().map(|view| {
-            let changes = job.changes.get(&view.name).unwrap_or(&none).to_hex().to_string();
-            let state = ViewState { rows: None, digest: None, changes, plan: view.plan.clone() };
-            (view.name.clone(), state)
-        });
-        let mut views: BTreeMap<String, ViewState> = states.collect();
-        for (number, touched, rows) in job.views {
-            let view = &mut self.views[number];
-            touched.apply(&view.schema, &mut view.digest)?;
-            if let Some(state) = views.get_mut(&view.name) {
-                (state.rows, state.digest) = (Some(rows), Some(view.digest.hex()));
-            }
-        }
-        let sinks = self.shared.sinks();
-        let checkpoint = Checkpoint {
-            epoch: job.epoch,
-            time_us: job.time_us,
-            chain: job.chain,
-            input: job.input,
-            sources: job.sources,
-            sinks: sinks.into_iter().map(|(name, status)| (name, status.epoch)).collect(),
-            views,
-        };
-        let dir = self.shared.data_dir();
-        self.shared.stubbornly("a checkpoint", || {
-            checkpoints::write(dir, &checkpoint)?;
-            checkpoints::retain(dir)
-        })?;
-        Ok(checkpoint)
-    }
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

@@ -12,6 +12,7 @@ use syncline_store::dead_letters::Stage;
 use syncline_store::epochs::{EpochLog, EpochRecord, SourceRecord, ViewRecord};
 use syncline_store::journal::{EpochInput, Replay};
 
+use super::checkpoint::resume::Resumed;
 use super::checkpoint::{self, Checkpointer};
 use super::feeds::Feeds;
 use super::plans::Plans;
@@ -27,28 +28,37 @@ pub(super) struct Compute {
     log: EpochLog,
     /// Epochs up to this one were computed before, and are only computed again.
     recorded: u64,
+    /// The epoch of the checkpoint that the state is from; 0: it is made anew.
+    from: u64,
     plans: Plans,
     feeds: Feeds,
     checkpointer: Checkpointer,
     skips_rejects: Vec<bool>,
 }
 
+/// What it works with.
+pub(super) struct Parts {
+    pub(super) circuit: Circuit,
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: EpochLog,
+    pub(super) recorded: u64,
+    pub(super) plans: Plans,
+    pub(super) feeds: Feeds,
+    /// The checkpoint that the circuit's state is from, if it is from one.
+    pub(super) resumed: Option<Resumed>,
+}
+
 impl Compute {
-    pub(super) fn new(
-        circuit: Circuit,
-        shared: Arc<Shared>,
-        log: EpochLog,
-        recorded: u64,
-        plans: Plans,
-        feeds: Feeds,
-        prepared: &Prepared,
-    ) -> Result<Self> {
+    pub(super) fn new(parts: Parts, prepared: &Prepared) -> Result<Self> {
+        let Parts { circuit, shared, log, recorded, plans, feeds, resumed } = parts;
         let skip = |config: &syncline_connect::config::SourceConfig| {
             config.common().on_error == syncline_connect::config::OnError::Skip
         };
         let skips_rejects = prepared.pipeline.spec.sources.values().map(skip).collect();
-        let checkpointer = Checkpointer::new(shared.clone(), &plans, prepared)?;
-        Ok(Self { circuit, shared, log, recorded, plans, feeds, checkpointer, skips_rejects })
+        let from = resumed.as_ref().map_or(0, |resumed| resumed.checkpoint.epoch);
+        let layout = shared.layout(&circuit);
+        let checkpointer = Checkpointer::new(shared.clone(), &plans, prepared, layout, resumed)?;
+        Ok(Self { circuit, shared, log, recorded, from, plans, feeds, checkpointer, skips_rejects })
     }
 
     /// Replays the journal, then takes epochs as they come, until no more can.
@@ -61,8 +71,9 @@ impl Compute {
         // Sinks may finish while the last checkpoint is written.
         self.feeds.close();
         let synced = self.sync();
-        let checkpointed = self.checkpointer.finish(self.log.head());
-        done.and(synced).and(checkpointed)
+        // After an error it would be of something that never was: half an epoch.
+        done.and(synced)?;
+        self.checkpointer.finish(&mut self.circuit, self.log.head())
     }
 
     fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
@@ -76,7 +87,7 @@ impl Compute {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            self.checkpointer.take_if_due(self.log.head())?;
+            self.checkpointer.take_if_due(&mut self.circuit, self.log.head())?;
         }
     }
 
@@ -86,8 +97,24 @@ impl Compute {
         self.shared.stubbornly("the epoch log", || log.sync())
     }
 
-    /// Makes the state anew from the journal.
+    /// Whether anything has happened since the last checkpoint.
+    #[cfg(test)]
+    pub(super) fn has_news(&self) -> bool {
+        self.checkpointer.has_news()
+    }
+
+    /// Takes a checkpoint and waits until it is written.
+    #[cfg(test)]
+    pub(super) fn checkpoint(&mut self) -> Result<()> {
+        self.checkpointer.take_and_wait(&mut self.circuit, self.log.head())
+    }
+
+    /// Brings the state from where it is from to the end of the journal.
     pub(super) fn replay(&mut self, replay: Reread<Replay>) -> Result<()> {
+        if self.from > 0 {
+            self.feeds.go_on(self.from);
+            self.shared.set_due(self.circuit.due_at());
+        }
         let mut last_time = 0;
         for input in replay {
             let input = input?;
@@ -124,7 +151,8 @@ impl Compute {
         self.shared.set_due(self.circuit.due_at());
         let busy = clock::stopwatch_nanos() - started;
         self.shared.epoch_done(input, &self.circuit, busy, read_at_nanos, self.feeds.is_empty());
-        Ok(())
+        let rows = input.inputs.iter().map(|part| part.row_count()).sum();
+        self.checkpointer.relieve(&mut self.circuit, rows)
     }
 
     fn keep_rejected(&self, input: &EpochInput, output: &StepOutput) -> Result<()> {

@@ -99,6 +99,14 @@ impl Feeds {
         Ok(())
     }
 
+    /// The epochs up to this one are given to nobody again: who has the changes has them already, and
+    /// who shows whole contents is told to.
+    pub(super) fn go_on(&mut self, epoch: u64) {
+        for feed in self.feeds.iter().filter(|feed| feed.durable < epoch) {
+            let _ = feed.to.blocking_send(Job { epoch, changes: vec![], read_at_nanos: None });
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.feeds.is_empty()
     }

@@ -34,15 +34,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncline_change::sink::Delivery;
 use syncline_change::spill::Spill;
 use syncline_change::{Error, Result};
 use syncline_connect::config::SinkConfig;
 use syncline_connect::file::ReplayClock;
 use syncline_connect::{SourceEnv, decode_threads, open_sink, open_source};
 use syncline_engine::Circuit;
+use syncline_store::checkpoints::Checkpoint;
 use syncline_store::dead_letters::DeadLetters;
 use syncline_store::epochs::EpochLog;
-use syncline_store::journal::Journal;
+use syncline_store::journal::{self, Journal};
 use syncline_store::{DataDir, SpillDir};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -54,6 +56,7 @@ use crate::reread::Reread;
 pub(crate) use compute::record_of;
 pub(crate) use plans::{Recorded, copy_plans};
 
+use checkpoint::resume::{self, Resumed};
 use feeds::{Feeds, Pasts};
 use plans::Plans;
 use spill::PatientSpill;
@@ -118,13 +121,15 @@ impl Running {
             open_sink(name, config, &prepared.pipeline.base_dir, &prepared.pipeline.spec.name)
         };
         let clock = Arc::new(MachineClock);
-        let opened = Opened::new(&dir, &prepared, circuit, Some(pool), clock, &connect)?;
+        let mut opened =
+            Opened::new(&dir, &prepared, circuit, Some(pool.clone()), clock, &connect)?;
         let shared = opened.shared.clone();
         let spill: Arc<dyn Spill> =
             Arc::new(PatientSpill::new(SpillDir::open(dir.state())?, shared.clone()));
         let for_each = for_state / (1 + opened.pasts.len());
         opened.circuit.limit_memory(for_each, spill.clone());
         opened.pasts.limit_memory(for_each, &spill);
+        let from = opened.go_on(&dir, Some(&pool))?;
 
         let (stop, stopped) = watch::channel(false);
         let (done_tx, done) = watch::channel(false);
@@ -139,20 +144,21 @@ impl Running {
         let sources = open_sources(&prepared, options, &opened.journal, &shared)?;
         let decoders =
             sources.iter().map(|task| (task.name.clone(), task.decode.clone())).collect();
-        let replay = Reread::new(opened.journal.replay(1)?, decoders);
+        let replay = Reread::new(opened.journal.replay(from + 1)?, decoders);
         let acks = sources::spawn(sources, options.once, &shared, chunks_tx, &stopped, &mut tasks);
         tasks.push(alerts::spawn(&prepared, &shared, done.clone()));
         tasks.push(stats::spawn(shared.clone(), stopped.clone()));
 
-        let compute = compute::Compute::new(
-            opened.circuit,
-            shared.clone(),
-            opened.epochs,
-            opened.recorded,
-            opened.plans,
-            Feeds::new(sink_feeds, opened.pasts),
-            &prepared,
-        )?;
+        let parts = compute::Parts {
+            circuit: opened.circuit,
+            shared: shared.clone(),
+            log: opened.epochs,
+            recorded: opened.recorded,
+            plans: opened.plans,
+            feeds: Feeds::new(sink_feeds, opened.pasts),
+            resumed: opened.resumed,
+        };
+        let compute = compute::Compute::new(parts, &prepared)?;
         let sequencer = sequencer::Sequencer::new(
             opened.journal,
             shared.clone(),
@@ -249,6 +255,8 @@ struct Opened {
     pasts: Pasts,
     /// Up to which epoch there must be any before input comes.
     at_least: u64,
+    /// The checkpoint that the circuit's state is from, if it is from one.
+    resumed: Option<Resumed>,
 }
 
 impl Opened {
@@ -288,7 +296,70 @@ impl Opened {
         let targets::Opened { sinks, pasts, at_least } = targets.open(connect)?;
         plans.write(dir)?;
         let shared = Arc::new(shared);
-        Ok(Self { circuit, shared, journal, epochs, recorded, plans, sinks, pasts, at_least })
+        let resumed = None;
+        Ok(Self {
+            circuit,
+            shared,
+            journal,
+            epochs,
+            recorded,
+            plans,
+            sinks,
+            pasts,
+            at_least,
+            resumed,
+        })
+    }
+
+    /// Takes the state from the newest checkpoint that there is to go on from, and returns its epoch; 0:
+    /// from none.
+    ///
+    /// # Errors
+    /// `Corrupt` if the state is not one that this circuit saved.
+    fn go_on(&mut self, dir: &DataDir, pool: Option<&rayon::ThreadPool>) -> Result<u64> {
+        self.circuit.begin_saving();
+        let layout = self.shared.layout(&self.circuit);
+        let through = self.given_to_all();
+        let Some(resumed) = resume::find(dir, &layout, through, pool)? else {
+            self.check_journal(dir)?;
+            return Ok(0);
+        };
+        let Checkpoint { epoch, time_us, .. } = resumed.checkpoint;
+        self.circuit.load(&resumed.state)?;
+        self.shared.load(&self.circuit, (epoch, time_us), &resumed.state)?;
+        tracing::info!(epoch, "going on from a checkpoint");
+        self.resumed = Some(resumed);
+        Ok(epoch)
+    }
+
+    /// # Errors
+    /// `Conflict` if the state cannot be made anew, because the journal does not have all that it takes.
+    fn check_journal(&self, dir: &DataDir) -> Result<()> {
+        let first = journal::first(dir)?;
+        if first == 1 {
+            return Ok(());
+        }
+        let changed = match self.plans.changed() {
+            [] => {
+                "no checkpoint that all sinks have passed fits the pipeline as it is now".to_owned()
+            }
+            views => format!("views that have changed: {}", views.join(", ")),
+        };
+        let message = "the state would have to be made anew, and the journal lacks what that takes";
+        Err(Error::conflict(message)
+            .detail(format!("{changed}; epochs before {first} were let go (run.journal_retention)"))
+            .hint("put the pipeline back as it was, or begin anew with another --data-dir"))
+    }
+
+    /// The last epoch that is recorded and of which no target needs the changes any more.
+    fn given_to_all(&self) -> u64 {
+        let durable = self.sinks.iter().filter_map(|open| match open.sink.delivery() {
+            // What a target is given after an edit depends on all that was there before.
+            Delivery::Changes if open.origins.len() > 1 => Some(0),
+            Delivery::Changes => Some(open.progress.as_ref().map_or(0, |progress| progress.epoch)),
+            Delivery::Snapshot => None,
+        });
+        durable.fold(self.recorded, u64::min)
     }
 }
 

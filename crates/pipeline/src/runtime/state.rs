@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use syncline_change::source::Rejected;
 use syncline_change::{Error, ErrorKind, Result};
 use syncline_connect::http::Ingest;
-use syncline_engine::{Circuit, Content, Graph, NodeStats, StepOutput, Touched, ViewInfo};
+use syncline_engine::{
+    Circuit, Content, Graph, NodeStats, SavedState, StateChanges, StepOutput, Touched, ViewInfo,
+};
 use syncline_store::DataDir;
 use syncline_store::dead_letters::{DeadLetters, Stage, State};
 use syncline_store::epochs::{self, EpochRecord, Records};
@@ -64,7 +67,59 @@ pub struct Shared {
     epoch: AtomicU64,
     epoch_nanos: AtomicU64,
     journal_bytes: AtomicU64,
+    /// Bytes of the journal that were let go since the start.
+    journal_freed: AtomicU64,
     stopping: AtomicBool,
+}
+
+/// What is kept of a relation that somebody may want to read.
+pub(super) struct Held {
+    /// What it is called among the state of a checkpoint.
+    pub(super) name: String,
+    /// The view's number; `None`: it is a table.
+    pub(super) view: Option<usize>,
+}
+
+/// What was counted from the beginning.
+#[derive(Serialize, Deserialize)]
+struct Totals {
+    rows: u64,
+    rejected: u64,
+    /// Rows, bytes and rejected rows.
+    sources: BTreeMap<String, (u64, u64, u64)>,
+    /// Rows of what is held.
+    held: BTreeMap<String, usize>,
+}
+
+/// Rows that are read from a checkpoint at a time, so that nobody waits long.
+const LOADED_AT_A_TIME: usize = 1 << 14;
+
+/// A content whose rows are all there: whoever wants to read it reads what is left in a checkpoint.
+fn loaded(content: &RwLock<(u64, Content)>) -> Result<RwLockReadGuard<'_, (u64, Content)>> {
+    loop {
+        let found = content.read().unwrap_or_else(PoisonError::into_inner);
+        if !found.1.is_loading() {
+            return Ok(found);
+        }
+        drop(found);
+        let mut content = content.write().unwrap_or_else(PoisonError::into_inner);
+        content.1.load_some(LOADED_AT_A_TIME)?;
+    }
+}
+
+const TOTALS: &str = "totals";
+const ALERTS: &str = "alerts";
+
+fn put_json(state: &mut StateChanges, name: &str, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec(value)
+        .map_err(|error| Error::bug(format!("{name} have no JSON form")).source(error))?;
+    state.put(name, &text)
+}
+
+fn take_json<T: serde::de::DeserializeOwned>(state: &SavedState, name: &str) -> Result<T> {
+    serde_json::from_slice(state.value(name)?).map_err(|error| {
+        Error::corrupt(format!("the state in a checkpoint is unreadable: {name}")).source(error)
+    })
 }
 
 /// What changes all the time.
@@ -104,7 +159,8 @@ impl Shared {
         }
         for (i, table) in prepared.tables.iter().enumerate() {
             if feeds_snapshot(prepared, &table.name) {
-                let content = Content::new(table.schema.clone(), vec![])?;
+                let mut content = Content::new(table.schema.clone(), vec![])?;
+                content.remember_touched();
                 contents.insert((false, i), RwLock::new((0, content)));
             }
         }
@@ -157,6 +213,7 @@ impl Shared {
             epoch: AtomicU64::new(0),
             epoch_nanos: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
+            journal_freed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         })
     }
@@ -289,7 +346,7 @@ impl Shared {
             Error::config(format!("view `{view}` is not kept"))
                 .hint(format!("say `{view}: {{sql: .., keep: true}}` in the pipeline file"))
         })?;
-        let content = content.read().unwrap_or_else(PoisonError::into_inner);
+        let content = loaded(content)?;
         read(content.0, &content.1)
     }
 
@@ -313,19 +370,99 @@ impl Shared {
             .contents
             .get(&key)
             .ok_or_else(|| Error::bug("the content of what a snapshot shows is not kept"))?;
-        let content = content.read().unwrap_or_else(PoisonError::into_inner);
+        let content = loaded(content)?;
         Ok((content.0, content.1.batches()?))
     }
 
-    /// What has changed in the contents of views since this was last asked for, and how many rows
-    /// each has.
-    pub(super) fn take_touched(&self) -> Vec<(usize, Touched, u64)> {
-        let views = self.contents.iter().filter(|((is_view, _), _)| *is_view);
-        let touched = views.map(|((_, number), content)| {
+    /// What has changed in the contents since this was last asked for, of those in which it has at least
+    /// so many `bytes`.
+    pub(super) fn take_touched(&self, bytes: usize) -> Vec<(Held, Touched)> {
+        let touched = self.contents.iter().filter_map(|(key, content)| {
             let mut content = content.write().unwrap_or_else(PoisonError::into_inner);
-            (*number, content.1.take_touched(), content.1.len() as u64)
+            let is_wanted = content.1.touched_bytes() >= bytes;
+            is_wanted.then(|| (self.held(*key), content.1.take_touched()))
         });
         touched.collect()
+    }
+
+    fn held(&self, (is_view, number): (bool, usize)) -> Held {
+        match is_view {
+            true => Held { name: format!("view/{}", self.infos[number].name), view: Some(number) },
+            false => Held { name: format!("table/{}", self.names[number]), view: None },
+        }
+    }
+
+    /// How many rows each view has whose content is there.
+    pub(super) fn rows_held(&self) -> BTreeMap<usize, u64> {
+        let views = self.contents.iter().filter(|((is_view, _), _)| *is_view);
+        let rows = views.map(|((_, number), content)| {
+            let content = content.read().unwrap_or_else(PoisonError::into_inner);
+            (*number, content.1.len() as u64)
+        });
+        rows.collect()
+    }
+
+    /// Adds what there is beside contents, and must be there at a start from a checkpoint.
+    pub(super) fn save(&self, state: &mut StateChanges) -> Result<()> {
+        let live = self.live();
+        let sources = live
+            .sources
+            .iter()
+            .map(|(name, source)| (name.clone(), (source.rows, source.bytes, source.rejected)));
+        let mut totals = Totals {
+            rows: live.rows,
+            rejected: live.rejected,
+            sources: sources.collect(),
+            held: BTreeMap::new(),
+        };
+        drop(live);
+        for (key, content) in &self.contents {
+            let content = content.read().unwrap_or_else(PoisonError::into_inner);
+            totals.held.insert(self.held(*key).name, content.1.len());
+        }
+        put_json(state, TOTALS, &totals)?;
+        put_json(state, ALERTS, &self.alerts.firing())
+    }
+
+    /// Changes when a pipeline cannot go on from another's checkpoint any more.
+    pub(super) fn layout(&self, circuit: &Circuit) -> String {
+        let held = self.contents.keys().map(|key| self.held(*key).name);
+        let parts = held.chain([circuit.layout()]).collect::<Vec<_>>();
+        blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
+    }
+
+    /// Takes contents, and what is beside them, from a checkpoint that `circuit` has gone on from.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are not there.
+    pub(super) fn load(
+        &self,
+        circuit: &Circuit,
+        (epoch, time_us): (u64, i64),
+        state: &SavedState,
+    ) -> Result<()> {
+        let totals: Totals = take_json(state, TOTALS)?;
+        for (key, content) in &self.contents {
+            let mut content = content.write().unwrap_or_else(PoisonError::into_inner);
+            let name = self.held(*key).name;
+            let rows = totals.held.get(&name).copied().unwrap_or(0);
+            content.1.load(state, &name, rows)?;
+            content.0 = epoch;
+        }
+        self.alerts.set_firing(take_json(state, ALERTS)?);
+        let mut live = self.live();
+        (live.rows, live.rejected) = (totals.rows, totals.rejected);
+        for (name, source) in &mut live.sources {
+            if let Some((rows, bytes, rejected)) = totals.sources.get(name) {
+                (source.rows, source.bytes, source.rejected) = (*rows, *bytes, *rejected);
+            }
+        }
+        live.operators = circuit.stats();
+        self.note_watermarks(&mut live, circuit);
+        drop(live);
+        self.epoch.store(epoch, Relaxed);
+        self.set_last_time_us(time_us.max(self.last_time_us()));
+        Ok(())
     }
 
     /// Applies an epoch's changes to what can be read, and tells those who listen.
@@ -396,6 +533,14 @@ impl Shared {
                 .inc_by(now.rows_out - before.rows_out);
         }
         live.operators = stats;
+        self.note_watermarks(&mut live, circuit);
+        drop(live);
+        if let Some(read_at) = read_at_nanos.filter(|_| is_end) {
+            self.observe_latency(read_at);
+        }
+    }
+
+    fn note_watermarks(&self, live: &mut Live, circuit: &Circuit) {
         for (table, name) in self.names.iter().enumerate() {
             if let Some(source) = live.sources.get_mut(name) {
                 // What has ended holds nothing up: it has no watermark to show.
@@ -403,10 +548,6 @@ impl Shared {
                 source.complete = watermark == Some(i64::MAX);
                 source.watermark_us = watermark.filter(|_| !source.complete);
             }
-        }
-        drop(live);
-        if let Some(read_at) = read_at_nanos.filter(|_| is_end) {
-            self.observe_latency(read_at);
         }
     }
 
@@ -628,7 +769,14 @@ impl Shared {
         self.live().trouble = None;
     }
 
+    /// Bytes of the journal were let go.
+    pub(super) fn count_freed(&self, bytes: u64) {
+        self.journal_freed.fetch_add(bytes, Relaxed);
+    }
+
+    /// The journal would have so many if none had been let go.
     pub(super) fn set_journal_bytes(&self, bytes: u64) {
+        let bytes = bytes.saturating_sub(self.journal_freed.load(Relaxed));
         self.journal_bytes.store(bytes, Relaxed);
         self.metrics.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }

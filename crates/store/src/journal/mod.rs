@@ -6,11 +6,12 @@
 //! into a folder of its own.
 //!
 //! In the order of the data: `codec` (an entry as bytes), `segment` (the files), `writer`, `recovery`
-//! (what a crash left), `reader` (all of it again, by epoch).
+//! (what a crash left), `reader` (all of it again, by epoch), `retention` (what is let go).
 
 mod codec;
 mod reader;
 mod recovery;
+mod retention;
 mod segment;
 mod writer;
 
@@ -28,6 +29,7 @@ use crate::frame::Cut;
 use crate::{DataDir, fs};
 
 pub use reader::Replay;
+pub use retention::{first, let_go};
 use writer::SourceWriter;
 
 /// A segment that has grown to this size is followed by another one.

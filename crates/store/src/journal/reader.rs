@@ -8,7 +8,7 @@ use syncline_change::{Error, Result};
 
 use super::codec::{self, Head, RowDecoder};
 use super::segment::{self, Folder};
-use super::{EpochInput, SourceInput, epoch_digest};
+use super::{EpochInput, SourceInput, epoch_digest, retention};
 use crate::frame::{Damage, FrameReader, Next, corrupt};
 
 /// Epochs in order. Ends after the last whole one, or after the one that [`Replay::through`] names;
@@ -30,6 +30,7 @@ pub struct Replay {
 
 impl Replay {
     pub(super) fn open(journal: &Path, from_epoch: u64) -> Result<Self> {
+        retention::require(journal, from_epoch.max(1))?;
         let mut replay = Self {
             journal: journal.to_owned(),
             cursors: Vec::new(),

@@ -343,3 +343,40 @@ fn a_failed_epoch_leaves_no_trace_and_can_be_tried_again() {
     assert_eq!(recovery.cuts, []);
     assert_replays(journal.replay(1).unwrap(), &[epoch(1, &["a", "b"]), epoch(2, &["b", "a"])]);
 }
+
+#[test]
+fn old_segments_go_and_it_says_so() {
+    let dir = crate::scratch::dir();
+    let data = DataDir::open(dir.path()).unwrap();
+    let names = sources(&["a", "b"]);
+    let (mut journal, _) = Journal::open(&data, &names, 0).unwrap();
+    journal.set_segment_bytes_max(1);
+    let of = |epoch: u64| if epoch.is_multiple_of(3) { &["b"][..] } else { &["a"] };
+    let inputs: Vec<EpochInput> = (1..=12).map(|number| epoch(number, of(number))).collect();
+    for input in &inputs {
+        journal.append(input).unwrap();
+    }
+    let bytes = journal.bytes();
+    assert_eq!((segments(dir.path(), "a"), segments(dir.path(), "b")), (8, 4));
+    assert_eq!((first(&data).unwrap(), let_go(&data, 0).unwrap()), (1, 0));
+
+    let freed = let_go(&data, 7).unwrap();
+    // Of `a` those of 1, 2, 4, 5 and 7, of `b` that of 3: what follows upon 6 is later than 8.
+    assert_eq!((segments(dir.path(), "a"), segments(dir.path(), "b")), (3, 3));
+    assert_eq!(first(&data).unwrap(), 8);
+    assert_replays(journal.replay(8).unwrap(), &inputs[7..]);
+    let refused = journal.replay(7).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    assert!(refused.message().contains("before 8"), "{refused}");
+    drop(journal);
+
+    let (mut journal, recovery) = Journal::open(&data, &names, 12).unwrap();
+    assert_eq!((recovery.last_epoch, journal.bytes()), (12, bytes - freed));
+    journal.append(&epoch(13, &["a"])).unwrap();
+    assert_eq!(journal.replay(8).unwrap().count(), 6);
+    // The newest segments stay whatever is said, and the first epoch never goes back.
+    let_go(&data, 100).unwrap();
+    assert_eq!((segments(dir.path(), "a"), segments(dir.path(), "b")), (2, 2));
+    let_go(&data, 3).unwrap();
+    assert_eq!(first(&data).unwrap(), 101);
+}

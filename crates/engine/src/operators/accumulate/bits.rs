@@ -11,6 +11,7 @@ use arrow::datatypes::{
 use syncline_change::Result;
 
 use super::{Accumulate, Update};
+use crate::state::{put_i64, take_i64};
 
 /// What becomes of a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,17 @@ impl Accumulate for Truths {
 
     fn reset(&mut self, group: u32) {
         self.counts[group as usize] = (0, 0);
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        let (set, all) = self.counts[group as usize];
+        put_i64(bytes, set);
+        put_i64(bytes, all);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.counts[group as usize] = (take_i64(bytes)?, take_i64(bytes)?);
+        Some(())
     }
 
     fn bytes(&self) -> usize {
@@ -167,6 +179,21 @@ where
         let group = group as usize;
         self.counts[group] = 0;
         self.set[group * Self::WIDTH..][..Self::WIDTH].fill(0);
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        let group = group as usize;
+        put_i64(bytes, self.counts[group]);
+        self.set[group * Self::WIDTH..][..Self::WIDTH].iter().for_each(|set| put_i64(bytes, *set));
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        let group = group as usize;
+        self.counts[group] = take_i64(bytes)?;
+        for set in &mut self.set[group * Self::WIDTH..][..Self::WIDTH] {
+            *set = take_i64(bytes)?;
+        }
+        Some(())
     }
 
     fn bytes(&self) -> usize {

@@ -7,6 +7,9 @@ use hashbrown::{HashSet, HashTable};
 use syncline_change::Result;
 use syncline_change::row::{self, RowCodec};
 
+use crate::state::{Cells, KeyLog, Loader, Saver, Unloaded, put_i64, take_i64};
+
+use super::super::groups::unreadable;
 use super::super::negative;
 use super::super::partition::{PARTITIONS, Split, Workers};
 use super::any_null;
@@ -29,6 +32,10 @@ struct Part {
     /// All others, as encoded rows.
     large: HashTable<(u64, Box<[u8]>, i64)>,
     large_bytes: usize,
+    /// Groups and values that were touched since they were last saved; `None`: nobody asks.
+    unsaved: Option<KeyLog>,
+    /// Values from a checkpoint that were not needed yet.
+    unloaded: Option<Unloaded>,
 }
 
 /// The values of a batch.
@@ -77,20 +84,68 @@ impl Distinct {
 
     /// Forgets the values of groups, whose numbers may be given to others.
     pub(crate) fn forget(&mut self, groups: &HashSet<u64>) {
-        for part in &mut self.parts {
-            part.small.retain(|(group, ..)| !groups.contains(group));
-            let bytes = &mut part.large_bytes;
-            part.large.retain(|(group, value, _)| {
-                let stays = !groups.contains(group);
-                *bytes -= if stays { 0 } else { value.len() };
+        for Part { small, large, large_bytes, unsaved, unloaded: _ } in &mut self.parts {
+            let mut stays = |group: u64, value: &[u8]| {
+                let stays = !groups.contains(&group);
+                if let Some(unsaved) = unsaved.as_mut().filter(|_| !stays) {
+                    unsaved.note(&[&group.to_le_bytes(), value]);
+                }
+                stays
+            };
+            small.retain(|(group, value, _)| stays(*group, &value.to_le_bytes()));
+            large.retain(|(group, value, _)| {
+                let stays = stays(*group, value);
+                *large_bytes -= if stays { 0 } else { value.len() };
                 stays
             });
         }
     }
 
+    /// From now on takes note of what changes.
+    pub(crate) fn begin_saving(&mut self) {
+        self.parts.iter_mut().for_each(|part| {
+            part.unsaved.get_or_insert_default();
+        });
+    }
+
+    /// Bytes of what has changed since it was last saved.
+    pub(crate) fn unsaved(&self) -> usize {
+        self.parts.iter().filter_map(|part| part.unsaved.as_ref()).map(KeyLog::bytes).sum()
+    }
+
+    pub(crate) fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        let is_small = self.is_small();
+        to.parts(&mut self.parts, |part| part.take_unsaved(is_small))
+    }
+
+    /// Has the values come from a checkpoint: when they are needed, or if `at_once` now.
+    pub(crate) fn load(&mut self, from: &Loader<'_>, at_once: bool) -> Result<()> {
+        let is_small = self.is_small();
+        if !at_once {
+            for (number, part) in self.parts.iter_mut().enumerate() {
+                part.unloaded = Unloaded::new(from, number)?;
+            }
+            return Ok(());
+        }
+        from.parts(&mut self.parts, |part, mut key, mut count| {
+            let group = take_i64(&mut key)?.cast_unsigned();
+            part.insert(is_small, group, key, take_i64(&mut count)?)
+        })
+    }
+
+    /// Whether values are kept as they are.
+    fn is_small(&self) -> bool {
+        let [column] = &self.codec.schema().fields()[..] else { return false };
+        OrderedBits::new(column.data_type()).is_some()
+    }
+
     /// How many values there are, over all groups.
     pub(crate) fn len(&self) -> usize {
-        self.parts.iter().map(|part| part.small.len() + part.large.len()).sum()
+        let of = |part: &Part| {
+            let unloaded = part.unloaded.as_ref().map_or(0, Unloaded::left);
+            part.small.len() + part.large.len() + unloaded
+        };
+        self.parts.iter().map(of).sum()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -131,6 +186,22 @@ impl Part {
         let mut missing = Vec::new();
         for (hash, row) in changes {
             let (group, weight) = (groups[row], weight(row));
+            if self.unloaded.is_some() {
+                match values {
+                    Values::Small(values) => self.need(true, group, &values[row].to_le_bytes())?,
+                    Values::Large(rows) => self.need(false, group, rows.row(row).data())?,
+                }
+            }
+            if let Some(unsaved) = &mut self.unsaved {
+                match values {
+                    Values::Small(values) => {
+                        unsaved.note(&[&group.to_le_bytes(), &values[row].to_le_bytes()]);
+                    }
+                    Values::Large(rows) => {
+                        unsaved.note(&[&group.to_le_bytes(), rows.row(row).data()]);
+                    }
+                }
+            }
             let (before, after) = match values {
                 Values::Small(values) => self.change_small(hash, (group, values[row]), weight),
                 Values::Large(rows) => self.change_large(hash, group, rows.row(row).data(), weight),
@@ -192,6 +263,65 @@ impl Part {
                 (before, before + weight)
             }
         }
+    }
+
+    /// Takes a value from the checkpoint, if it is still there, and another one so that there will be
+    /// none left.
+    fn need(&mut self, is_small: bool, group: u64, value: &[u8]) -> Result<()> {
+        let Some(mut unloaded) = self.unloaded.take() else { return Ok(()) };
+        let key = [&group.to_le_bytes(), value].concat();
+        let mut read = Some(());
+        if self.find(is_small, &key).is_none() {
+            let taken = unloaded.take(row::hash(&key), &key, |mut count| {
+                self.insert(is_small, group, value, take_i64(&mut count)?)
+            });
+            read = taken.unwrap_or(read);
+        }
+        let more = unloaded.rest(1, |_, mut key, mut count| {
+            let group = take_i64(&mut key)?.cast_unsigned();
+            self.insert(is_small, group, key, take_i64(&mut count)?)
+        });
+        if more == Some(true) {
+            self.unloaded = Some(unloaded);
+        }
+        read.and(more).map(drop).ok_or_else(unreadable)
+    }
+
+    /// How often the values that were touched are there.
+    fn take_unsaved(&mut self, is_small: bool) -> Cells {
+        let mut cells = Cells::default();
+        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
+        for key in log.keys() {
+            let count = self.find(is_small, key);
+            cells.set(key, count.map(|count| move |bytes: &mut Vec<u8>| put_i64(bytes, count)));
+        }
+        cells
+    }
+
+    /// How often the value of a group is there.
+    fn find(&self, is_small: bool, mut key: &[u8]) -> Option<i64> {
+        let group = take_i64(&mut key)?.cast_unsigned();
+        if is_small {
+            let value = u64::from_le_bytes(key.try_into().ok()?);
+            let found = self.small.find(mix(group, value), |e| (e.0, e.1) == (group, value));
+            return found.map(|entry| entry.2);
+        }
+        let hash = mix(group, row::hash(key));
+        self.large.find(hash, |e| e.0 == group && *e.1 == *key).map(|entry| entry.2)
+    }
+
+    fn insert(&mut self, is_small: bool, group: u64, value: &[u8], count: i64) -> Option<()> {
+        if is_small {
+            let value = u64::from_le_bytes(value.try_into().ok()?);
+            let hash = mix(group, value);
+            self.small.insert_unique(hash, (group, value, count), |e| mix(e.0, e.1));
+        } else {
+            let hash = mix(group, row::hash(value));
+            let rehash = |e: &(u64, Box<[u8]>, i64)| mix(e.0, row::hash(&e.1));
+            self.large.insert_unique(hash, (group, value.into(), count), rehash);
+            self.large_bytes += value.len();
+        }
+        Some(())
     }
 
     fn bytes(&self) -> usize {

@@ -9,7 +9,8 @@ use arrow::row::{RowConverter, SortField};
 use syncline_change::{Error, Result};
 
 use super::super::{heap_bytes, negative, tree_bytes};
-use super::{Accumulate, Update, change_count};
+use super::{Accumulate, Update, change_count, put_counts, take_counts};
+use crate::state::{put_bytes, put_flag, take_bytes, take_flag};
 
 /// What of a group's rows is picked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,14 @@ impl Accumulate for Ends {
 
     fn reset(&mut self, group: u32) {
         self.groups.reset(group as usize);
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        self.groups.write(group as usize, bytes);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.groups.read(group as usize, bytes)
     }
 
     fn bytes(&self) -> usize {
@@ -193,6 +202,33 @@ impl EndsOfGroups {
                 *heap -= gone.keys().map(|row| heap_bytes(row.len())).sum::<usize>();
             }
         }
+    }
+
+    pub(super) fn write(&self, group: usize, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Best { rows, .. } => {
+                put_flag(bytes, rows[group].is_some());
+                put_bytes(bytes, rows[group].as_deref().unwrap_or_default());
+            }
+            Self::All { rows, .. } => put_counts(bytes, &rows[group]),
+        }
+    }
+
+    pub(super) fn read(&mut self, group: usize, bytes: &mut &[u8]) -> Option<()> {
+        match self {
+            Self::Best { rows, heap } => {
+                let (is_there, row) = (take_flag(bytes)?, take_bytes(bytes)?);
+                *heap += if is_there { heap_bytes(row.len()) } else { 0 };
+                rows[group] = is_there.then(|| row.into());
+            }
+            Self::All { rows, heap } => {
+                let counts = take_counts(bytes)?;
+                *heap += tree_bytes::<(Box<[u8]>, i64)>(counts.len());
+                *heap += counts.keys().map(|row| heap_bytes(row.len())).sum::<usize>();
+                rows[group] = counts;
+            }
+        }
+        Some(())
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -13,6 +13,7 @@ use super::super::{negative, tree_bytes};
 use super::ends::EndsOfGroups;
 use super::ordered_bits::OrderedBits;
 use super::{Accumulate, Update};
+use crate::state::{put_i64, put_option, take_i64, take_option};
 
 /// `min` or `max` of a type. Where rows can be taken away every value is kept, in order; otherwise
 /// the best.
@@ -64,6 +65,15 @@ impl Accumulate for Best {
         self.groups[group as usize] = None;
     }
 
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        put_option(bytes, self.groups[group as usize].map(u64::cast_signed));
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.groups[group as usize] = take_option(bytes)?.map(i64::cast_unsigned);
+        Some(())
+    }
+
     fn bytes(&self) -> usize {
         self.groups.capacity() * size_of::<Option<u64>>()
     }
@@ -107,6 +117,23 @@ impl Accumulate for Ordered {
 
     fn reset(&mut self, group: u32) {
         self.groups[group as usize].clear();
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        let counts = &self.groups[group as usize];
+        put_i64(bytes, counts.len() as i64);
+        for (value, count) in counts {
+            put_i64(bytes, value.cast_signed());
+            put_i64(bytes, *count);
+        }
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        for _ in 0..take_i64(bytes)? {
+            let value = take_i64(bytes)?.cast_unsigned();
+            self.groups[group as usize].insert(value, take_i64(bytes)?);
+        }
+        Some(())
     }
 
     fn bytes(&self) -> usize {
@@ -168,6 +195,14 @@ impl Accumulate for Encoded {
 
     fn reset(&mut self, group: u32) {
         self.groups.reset(group as usize);
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        self.groups.write(group as usize, bytes);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.groups.read(group as usize, bytes)
     }
 
     fn bytes(&self) -> usize {

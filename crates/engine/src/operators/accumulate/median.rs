@@ -6,11 +6,13 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, PrimitiveArray,
 };
-use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type};
+use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, ToByteSlice};
 use syncline_change::Result;
 
 use super::super::{heap_bytes, negative};
 use super::{Accumulate, Update};
+use crate::state::{put_i64, take_i64};
 
 /// The accumulator for floats or decimals; integers come here as doubles.
 pub(crate) fn median(of: &DataType) -> Option<Box<dyn Accumulate>> {
@@ -218,6 +220,24 @@ where
 
     fn reset(&mut self, group: u32) {
         self.groups[group as usize] = Multiset::default();
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        let chunks = &self.groups[group as usize].chunks;
+        put_i64(bytes, chunks.iter().map(|chunk| chunk.values.len() as i64).sum());
+        for (value, count) in chunks.iter().flat_map(|chunk| &chunk.values) {
+            bytes.extend_from_slice(value.to_byte_slice());
+            put_i64(bytes, *count);
+        }
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        for _ in 0..take_i64(bytes)? {
+            let value = Buffer::from(bytes.split_off(..size_of::<T::Native>())?);
+            let value = ScalarBuffer::<T::Native>::from(value)[0];
+            self.groups[group as usize].change(value, take_i64(bytes)?);
+        }
+        Some(())
     }
 
     fn bytes(&self) -> usize {

@@ -16,6 +16,8 @@ use arrow::array::{Array, ArrayRef, Int64Array};
 use arrow::buffer::NullBuffer;
 use syncline_change::Result;
 
+use crate::state::{put_bytes, put_i64, take_bytes, take_i64};
+
 pub(crate) use bits::{Bitwise, bitwise};
 pub(crate) use distinct::Distinct;
 pub(crate) use ends::{Ends, Pick};
@@ -37,6 +39,13 @@ pub(crate) trait Accumulate: Send {
 
     /// Forgets a group, whose number may be given to another.
     fn reset(&mut self, group: u32);
+
+    /// Appends all that it knows of a group.
+    fn write(&self, group: u32, bytes: &mut Vec<u8>);
+
+    /// Takes what [`write`](Self::write) appended from the front, for a group of which it knows
+    /// nothing; `None` if it is not that.
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()>;
 
     /// Bytes of memory that it takes.
     fn bytes(&self) -> usize;
@@ -96,6 +105,15 @@ impl Accumulate for Count {
         self.counts[group as usize] = 0;
     }
 
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        put_i64(bytes, self.counts[group as usize]);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.counts[group as usize] = take_i64(bytes)?;
+        Some(())
+    }
+
     fn bytes(&self) -> usize {
         self.counts.capacity() * size_of::<i64>()
     }
@@ -120,4 +138,23 @@ pub(crate) fn change_count(counts: &mut BTreeMap<Box<[u8]>, i64>, value: &[u8], 
             counts.insert(value.into(), weight);
         }
     }
+}
+
+/// Appends values with how often each is there.
+pub(crate) fn put_counts(bytes: &mut Vec<u8>, counts: &BTreeMap<Box<[u8]>, i64>) {
+    put_i64(bytes, counts.len() as i64);
+    for (value, count) in counts {
+        put_bytes(bytes, value);
+        put_i64(bytes, *count);
+    }
+}
+
+/// What [`put_counts`] put, taken from the front.
+pub(crate) fn take_counts(bytes: &mut &[u8]) -> Option<BTreeMap<Box<[u8]>, i64>> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..take_i64(bytes)? {
+        let value = take_bytes(bytes)?;
+        counts.insert(value.into(), take_i64(bytes)?);
+    }
+    Some(counts)
 }

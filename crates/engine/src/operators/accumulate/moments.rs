@@ -8,6 +8,7 @@ use syncline_change::Result;
 
 use super::{Accumulate, Count, Update, any_null};
 use crate::functions::moments::{Moments, Statistic};
+use crate::state::{put_bytes, take_bytes};
 
 /// A statistic of doubles, or of pairs of them.
 pub(crate) struct Statistics {
@@ -57,6 +58,15 @@ impl Accumulate for Statistics {
         self.groups[group as usize] = Moments::default();
     }
 
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        put_bytes(bytes, &self.groups[group as usize].to_bytes());
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.groups[group as usize] = Moments::from_bytes(take_bytes(bytes)?)?;
+        Some(())
+    }
+
     fn bytes(&self) -> usize {
         let large: usize = self.groups.iter().map(Moments::heap_bytes).sum();
         self.groups.capacity() * size_of::<Moments>() + large
@@ -84,6 +94,14 @@ impl Accumulate for PairCount {
 
     fn reset(&mut self, group: u32) {
         self.0.reset(group);
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        self.0.write(group, bytes);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.0.read(group, bytes)
     }
 
     fn bytes(&self) -> usize {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, Float64Array, PrimitiveArray,
 };
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, ToByteSlice, UInt64Type};
 use syncline_change::Result;
 
 use super::{Accumulate, Update};
 use crate::functions::floats::sum_result;
 use crate::functions::terms::Terms;
+use crate::state::{put_i64, take_i64};
 
 /// `sum` of integers or decimals, which wraps as the batch engine's does.
 struct WrappingSum<T: ArrowPrimitiveType> {
@@ -35,32 +36,32 @@ impl<T: ArrowPrimitiveType> WrappingSum<T> {
     }
 }
 
-/// A weight as a number to multiply with, wrapping.
-trait FromWeight {
+/// What sums are kept as.
+trait Whole: Sized {
+    /// A weight as a number to multiply with, wrapping.
     fn from_weight(weight: i64) -> Self;
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
-impl FromWeight for i64 {
-    fn from_weight(weight: i64) -> Self {
-        weight
-    }
-}
+macro_rules! whole {
+    ($($native:ty),*) => {
+        $(impl Whole for $native {
+            fn from_weight(weight: i64) -> Self {
+                weight as Self
+            }
 
-impl FromWeight for u64 {
-    fn from_weight(weight: i64) -> Self {
-        weight as u64
-    }
+            fn of_bytes(bytes: &[u8]) -> Option<Self> {
+                Some(Self::from_ne_bytes(bytes.try_into().ok()?))
+            }
+        })*
+    };
 }
-
-impl FromWeight for i128 {
-    fn from_weight(weight: i64) -> Self {
-        weight.into()
-    }
-}
+whole!(i64, u64, i128);
 
 impl<T: ArrowPrimitiveType> Accumulate for WrappingSum<T>
 where
-    T::Native: FromWeight + ArrowNativeTypeOp,
+    T::Native: Whole + ArrowNativeTypeOp,
 {
     fn grow(&mut self, groups: usize) {
         self.sums.resize(groups, T::Native::ZERO);
@@ -92,6 +93,18 @@ where
     fn reset(&mut self, group: u32) {
         self.sums[group as usize] = T::Native::ZERO;
         self.counts[group as usize] = 0;
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.sums[group as usize].to_byte_slice());
+        put_i64(bytes, self.counts[group as usize]);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        let sum = bytes.split_off(..size_of::<T::Native>())?;
+        self.sums[group as usize] = T::Native::of_bytes(sum)?;
+        self.counts[group as usize] = take_i64(bytes)?;
+        Some(())
     }
 
     fn bytes(&self) -> usize {
@@ -138,6 +151,17 @@ impl Accumulate for FloatSum {
 
     fn reset(&mut self, group: u32) {
         self.groups[group as usize] = Default::default();
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        let (terms, count) = &self.groups[group as usize];
+        terms.write(bytes);
+        put_i64(bytes, *count);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.groups[group as usize] = (Terms::read(bytes)?, take_i64(bytes)?);
+        Some(())
     }
 
     fn bytes(&self) -> usize {
@@ -193,6 +217,14 @@ impl Accumulate for DecimalAverage {
 
     fn reset(&mut self, group: u32) {
         self.sums.reset(group);
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        self.sums.write(group, bytes);
+    }
+
+    fn read(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.sums.read(group, bytes)
     }
 
     fn bytes(&self) -> usize {

@@ -7,7 +7,7 @@ use syncline_change::Result;
 use super::super::negative;
 use super::pairs::Contribution;
 use super::{Entry, View};
-use crate::state::{Cut, Group, Memory, RunBuilder, Spine};
+use crate::state::{Cut, Group, Memory, Run, RunBuilder, Spine};
 
 /// Of the rows of one side and partition that have matches, how many; by key, and once for equal
 /// rows.
@@ -18,6 +18,14 @@ pub(super) struct Counted {
 impl Counted {
     pub(super) fn new(memory: Arc<Memory>) -> Self {
         Self { matches: Spine::new(memory) }
+    }
+
+    pub(super) fn runs(&self) -> impl Iterator<Item = Arc<Run>> {
+        self.matches.runs().cloned()
+    }
+
+    pub(super) fn load(&mut self, runs: impl Iterator<Item = Arc<Run>>) {
+        self.matches.load(runs);
     }
 
     pub(super) fn len(&self) -> usize {

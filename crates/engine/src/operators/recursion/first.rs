@@ -6,6 +6,7 @@ use syncline_change::Result;
 
 use super::super::recompute::Rows;
 use super::super::{heap_bytes, negative, tree_bytes};
+use crate::state::{put_bytes, put_i64, take_bytes, take_i64};
 
 type Row = Box<[u8]>;
 
@@ -33,6 +34,33 @@ impl Pass {
 impl FirstDerived {
     pub(super) fn new(name: String) -> Self {
         Self { rows: BTreeMap::new(), name }
+    }
+
+    /// Appends all that it knows.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        put_i64(bytes, self.rows.len() as i64);
+        for (row, counts) in &self.rows {
+            put_bytes(bytes, row);
+            put_i64(bytes, counts.len() as i64);
+            for (iteration, count) in counts {
+                put_i64(bytes, *iteration as i64);
+                put_i64(bytes, *count);
+            }
+        }
+    }
+
+    /// Takes what [`write`](Self::write) appended from the front; `None` if it is not that.
+    pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        for _ in 0..take_i64(bytes)? {
+            let row = take_bytes(bytes)?;
+            let mut counts = BTreeMap::new();
+            for _ in 0..take_i64(bytes)? {
+                let iteration = usize::try_from(take_i64(bytes)?).ok()?;
+                counts.insert(iteration, take_i64(bytes)?);
+            }
+            self.rows.insert(row.into(), counts);
+        }
+        Some(())
     }
 
     pub(super) fn bytes(&self) -> usize {

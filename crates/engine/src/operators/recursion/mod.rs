@@ -20,11 +20,12 @@ use syncline_change::{Batch, Result};
 pub(crate) use self::part::{Origin, Part, PartNode};
 
 use self::first::{FirstDerived, Pass};
-use super::accumulate::change_count;
+use super::accumulate::{change_count, put_counts, take_counts};
 use super::map::rejected_as_a_whole;
 use super::recompute::{Rows, count_changes, rows_bytes};
 use super::settle::Consolidate;
 use super::{Change, Epoch, Operator, negative, relabel};
+use crate::state::{Loader, Saver, put_flag, put_i64, take_flag, take_i64};
 
 /// How many iterations there are at the most, so that a recursion without an end comes to one.
 pub(crate) const ITERATIONS_MAX: usize = 10_000;
@@ -48,6 +49,7 @@ pub(crate) struct Recursion {
     relation: SchemaRef,
     sums: Consolidate,
     name: String,
+    is_saving: bool,
     /// Whose rows these are, for reports.
     view: String,
 }
@@ -84,6 +86,7 @@ impl Recursion {
         Ok(Self {
             make,
             iterations: Vec::new(),
+            is_saving: false,
             first: is_distinct.then(|| FirstDerived::new(name.clone())),
             outside: outside.collect::<Result<_>>()?,
             codec: RowCodec::new(schema.clone())?,
@@ -161,7 +164,11 @@ impl Recursion {
                         change.batches = whole.as_slice();
                     }
                 }
-                none.insert((self.make)()?)
+                let part = none.insert((self.make)()?);
+                if self.is_saving {
+                    part.begin_saving();
+                }
+                part
             }
         };
         let made = part.step(epoch, &fed, &outside)?;
@@ -210,6 +217,69 @@ impl Operator for Recursion {
             true => Ok(vec![]),
             false => self.sums.add_up(epoch, &batch(&self.codec, &output)?),
         }
+    }
+
+    fn begin_saving(&mut self) {
+        self.is_saving = true;
+        let parts = self.iterations.iter_mut().filter_map(|iteration| iteration.part.as_mut());
+        parts.for_each(Part::begin_saving);
+    }
+
+    fn unsaved(&self) -> usize {
+        let parts = self.iterations.iter().filter_map(|iteration| iteration.part.as_ref());
+        parts.map(Part::unsaved).sum()
+    }
+
+    /// What the operators of iterations hold as any others do; the rows of iterations as a whole.
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        for (number, iteration) in self.iterations.iter_mut().enumerate() {
+            if let Some(part) = &mut iteration.part {
+                part.save(&mut to.within(number))?;
+            }
+        }
+        to.value("rows", |bytes| {
+            put_i64(bytes, self.iterations.len() as i64);
+            for iteration in &self.iterations {
+                put_counts(bytes, &iteration.rows);
+                put_i64(bytes, iteration.copies.cast_signed());
+                put_flag(bytes, iteration.is_open);
+                put_flag(bytes, iteration.part.is_some());
+            }
+            self.outside.iter().flatten().for_each(|outside| put_counts(bytes, &outside.rows));
+            if let Some(first) = &self.first {
+                first.write(bytes);
+            }
+        })
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        let (outside, first) = (&mut self.outside, &mut self.first);
+        let iterations = from.value("rows", |bytes| {
+            let mut iterations = Vec::new();
+            for _ in 0..take_i64(bytes)? {
+                let rows = take_counts(bytes)?;
+                let copies = take_i64(bytes)?.cast_unsigned();
+                let is_open = take_flag(bytes)?;
+                iterations
+                    .push((Iteration { rows, copies, part: None, is_open }, take_flag(bytes)?));
+            }
+            for outside in outside.iter_mut().flatten() {
+                outside.rows = take_counts(bytes)?;
+            }
+            if let Some(first) = first {
+                first.read(bytes)?;
+            }
+            Some(iterations)
+        })?;
+        for (number, (mut iteration, has_part)) in iterations.into_iter().enumerate() {
+            if has_part {
+                let mut part = (self.make)()?;
+                part.load(&from.within(number))?;
+                iteration.part = Some(part);
+            }
+            self.iterations.push(iteration);
+        }
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

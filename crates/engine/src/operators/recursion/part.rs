@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 use syncline_change::{Batch, Result};
 
 use super::super::{Change, Epoch, Operator};
+use crate::state::{Loader, Saver};
 
 /// Where an operator of a part reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,24 @@ pub(crate) struct Part {
 impl Part {
     pub(super) fn state_bytes(&self) -> usize {
         self.nodes.iter().map(|node| node.work.state_bytes()).sum()
+    }
+
+    pub(super) fn begin_saving(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.work.begin_saving());
+    }
+
+    pub(super) fn unsaved(&self) -> usize {
+        self.nodes.iter().map(|node| node.work.unsaved()).sum()
+    }
+
+    pub(super) fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        let mut nodes = self.nodes.iter_mut().enumerate();
+        nodes.try_for_each(|(number, node)| node.work.save(&mut to.within(number)))
+    }
+
+    pub(super) fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        let mut nodes = self.nodes.iter_mut().enumerate();
+        nodes.try_for_each(|(number, node)| node.work.load(&from.within(number)))
     }
 
     /// What the changes of the rows, and of what is outside, make of the result.

@@ -18,10 +18,10 @@ use self::touched::{Key, Touched};
 use super::accumulate::Accumulate;
 use super::aggregate::{Call, differing};
 use super::arrange::{Arranged, Delta};
-use super::groups::{Grouped, Groups, sweep};
+use super::groups::{self, Grouped, Groups, sweep};
 use super::partition::PARTITIONS;
 use super::{AggregateCall, Change, Epoch, OUTPUT_ROWS_MAX, Operator, negative};
-use crate::state::{Cut, Release, Sweep};
+use crate::state::{Cut, Loader, Release, Saver, Sweep, put_i64, take_i64};
 
 /// What is computed, over which frames.
 pub(crate) struct Frames {
@@ -68,6 +68,7 @@ impl Operator for Running {
         let (rows, number) = (inputs[0].arranged(&frames.name)?, epoch.number);
         let done = rows.each_delta_with(epoch, &mut self.parts, |part, partition, delta| {
             let mut touched = Touched::default();
+            part.load_some(delta.run.groups())?;
             for group in 0..delta.run.groups() {
                 let (hash, key) = (delta.run.hash(group), delta.run.key(group));
                 let before = rows.before(number, partition, hash, key);
@@ -86,6 +87,22 @@ impl Operator for Running {
         self.sweep = Some(Sweep::new(release));
     }
 
+    fn begin_saving(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.groups.begin_saving());
+    }
+
+    fn unsaved(&self) -> usize {
+        self.parts.iter().map(|part| part.groups.unsaved()).sum()
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        to.parts(&mut self.parts, Part::take_unsaved)
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        groups::load(from, &mut self.parts, self.sweep.is_some())
+    }
+
     fn state_rows(&self) -> usize {
         self.parts.iter().map(|part| part.groups.len()).sum()
     }
@@ -98,12 +115,8 @@ impl Operator for Running {
 impl Part {
     /// Counts the changes of a key, and returns its number.
     fn count(&mut self, frames: &Frames, delta: &Delta, group: usize) -> Result<u32> {
-        let number = self.groups.find_or_add(delta.run.hash(group), delta.run.key(group));
-        let numbers = self.groups.numbers();
-        if numbers > self.counts.len() {
-            self.counts.push(0);
-            self.accumulators.iter_mut().for_each(|accumulator| accumulator.grow(numbers));
-        }
+        let number = self.group(delta.run.hash(group), delta.run.key(group))?;
+        self.groups.touch(number);
         let changes = delta.run.rows_of(group).map(|row| delta.run.weight(row));
         let count = &mut self.counts[number as usize];
         *count += changes.sum::<i64>();
@@ -239,6 +252,31 @@ impl Part {
 impl Grouped for Part {
     fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    fn groups_mut(&mut self) -> &mut Groups {
+        &mut self.groups
+    }
+
+    fn grow(&mut self, group: u32) {
+        let numbers = group as usize + 1;
+        if numbers > self.counts.len() {
+            self.counts.push(0);
+            self.accumulators.iter_mut().for_each(|accumulator| accumulator.grow(numbers));
+        }
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        put_i64(bytes, self.counts[group as usize]);
+        self.accumulators.iter().for_each(|accumulator| accumulator.write(group, bytes));
+    }
+
+    fn read(&mut self, group: u32, mut bytes: &[u8]) -> Option<()> {
+        self.counts[group as usize] = take_i64(&mut bytes)?;
+        for accumulator in &mut self.accumulators {
+            accumulator.read(group, &mut bytes)?;
+        }
+        bytes.is_empty().then_some(())
     }
 
     fn forget(&mut self, cut: &Cut) {

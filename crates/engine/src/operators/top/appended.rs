@@ -10,12 +10,14 @@ use syncline_change::row;
 use syncline_change::{Batch, Result};
 
 use super::super::arrange::Arrangement;
-use super::super::groups::{Grouped, Groups, sweep};
+use super::super::groups::{self, Grouped, Groups, sweep};
 use super::super::map::{parts, without_failing};
 use super::super::partition::{PARTITIONS, Split};
 use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator, heap_bytes};
 use super::{Shown, batch, difference};
-use crate::state::{Cut, Encoded, KeyedCodec, Release, Sweep};
+use crate::state::{
+    Cut, Encoded, KeyedCodec, Loader, Release, Saver, Sweep, put_bytes, take_bytes,
+};
 
 /// Of more rows than this in a group, an ordered tree is better than a list.
 pub(crate) const ROWS_MAX: usize = 256;
@@ -135,6 +137,22 @@ impl Operator for TopAppended {
         self.sweep = Some(Sweep::new(release));
     }
 
+    fn begin_saving(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.groups.begin_saving());
+    }
+
+    fn unsaved(&self) -> usize {
+        self.parts.iter().map(|part| part.groups.unsaved()).sum()
+    }
+
+    fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
+        to.parts(&mut self.parts, Part::take_unsaved)
+    }
+
+    fn load(&mut self, from: &Loader<'_>) -> Result<()> {
+        groups::load(from, &mut self.parts, self.sweep.is_some())
+    }
+
     fn state_rows(&self) -> usize {
         self.parts.iter().flat_map(|part| &part.rows).map(Vec::len).sum()
     }
@@ -159,10 +177,7 @@ impl Part {
         // Most rows come behind what is kept, and of these the terms of the order say enough.
         let mut candidates: Vec<(u32, u32)> = Vec::new();
         for (row, hash, key) in rows {
-            let group = self.groups.find_or_add(hash, key);
-            if self.rows.len() < self.groups.numbers() {
-                self.rows.push(Vec::new());
-            }
+            let group = self.group(hash, key)?;
             let kept = &self.rows[group as usize];
             let is_behind = kept.len() >= top.kept()
                 && kept.last().is_none_or(|last| changes.is_behind(row, last));
@@ -170,6 +185,7 @@ impl Part {
                 candidates.push((group, row));
             }
         }
+        self.load_some(candidates.len())?;
         if candidates.is_empty() {
             return Ok(vec![]);
         }
@@ -179,6 +195,7 @@ impl Part {
         let mut before = Vec::new();
         for run in order.chunk_by(|&a, &b| candidates[a].0 == candidates[b].0) {
             let group = candidates[run[0]].0;
+            self.groups.touch(group);
             before.push((group, self.rows[group as usize].clone()));
             run.iter().for_each(|&i| self.insert(group, encoded.get(i), top.kept()));
         }
@@ -217,6 +234,29 @@ impl Part {
 impl Grouped for Part {
     fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    fn groups_mut(&mut self) -> &mut Groups {
+        &mut self.groups
+    }
+
+    fn grow(&mut self, group: u32) {
+        if self.rows.len() <= group as usize {
+            self.rows.push(Vec::new());
+        }
+    }
+
+    fn write(&self, group: u32, bytes: &mut Vec<u8>) {
+        self.rows[group as usize].iter().for_each(|row| put_bytes(bytes, row));
+    }
+
+    fn read(&mut self, group: u32, mut bytes: &[u8]) -> Option<()> {
+        while !bytes.is_empty() {
+            let row = take_bytes(&mut bytes)?;
+            // In their order.
+            self.insert(group, row, usize::MAX);
+        }
+        Some(())
     }
 
     fn forget(&mut self, cut: &Cut) {

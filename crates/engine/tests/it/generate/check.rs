@@ -11,7 +11,7 @@ use syncline_engine::{
 
 use super::queries::Relation;
 use super::tables::{Event, Story, Table};
-use crate::rig::{assert_unique, check_explained, same_bits, show};
+use crate::rig::{Saved, assert_unique, check_explained, same_bits, show};
 
 /// Tables, views over them, and what happens.
 #[derive(Clone, Debug)]
@@ -65,12 +65,14 @@ pub(super) fn check(case: &Case) -> Outcome {
 }
 
 fn check_all(case: &Case) -> Checked<()> {
-    let first = run(case, &case.story, 1, true)?;
-    let other = run(case, &case.story, case.workers, false)?;
+    let first = run(case, &case.story, (1, 0), true)?;
+    // The second one goes on from saved state, once at least.
+    let restarts = 1 << (case.cuts % case.story.len().max(1) as u64) | case.cuts & case.cuts >> 7;
+    let other = run(case, &case.story, (case.workers, restarts), false)?;
     for (number, (a, b)) in first.stream.iter().zip(&other.stream).enumerate() {
         if !same_stream(a, b) {
             return wrong(format!(
-                "epoch {} has other changes with {} workers: {a:?}\n{b:?}",
+                "epoch {} has other changes with {} workers and restarts {restarts:b}: {a:?}\n{b:?}",
                 number + 1,
                 case.workers
             ));
@@ -80,7 +82,7 @@ fn check_all(case: &Case) -> Checked<()> {
         // Where epochs are cut decides what time it is.
         return Ok(());
     }
-    let cut = run(case, &recut(&case.story, case.cuts), 1, false)?;
+    let cut = run(case, &recut(&case.story, case.cuts), (1, 0), false)?;
     for (view, (a, b)) in first.contents.iter().zip(&cut.contents).enumerate() {
         let (a, b) = (a.all().unwrap(), b.all().unwrap());
         if !same_bits(&a, &b) {
@@ -146,11 +148,21 @@ fn views(case: &Case) -> Vec<ViewDef> {
     views.collect()
 }
 
-fn run(case: &Case, story: &Story, workers: usize, compare: bool) -> Checked<Ran> {
+fn run(
+    case: &Case,
+    story: &Story,
+    (workers, restarts): (usize, u64),
+    compare: bool,
+) -> Checked<Ran> {
     let (tables, views) = (tables(case), views(case));
-    let options = Options { pool: pool(workers), stopwatch: || 0, seed: 0 };
-    let mut circuit = Circuit::new(tables.clone(), &views, options)
-        .map_err(|errors| Outcome::Skipped(format!("not planned: {}", errors[0].message)))?;
+    let make = || {
+        let options = Options { pool: pool(workers), stopwatch: || 0, seed: 0 };
+        Circuit::new(tables.clone(), &views, options)
+    };
+    let mut circuit =
+        make().map_err(|errors| Outcome::Skipped(format!("not planned: {}", errors[0].message)))?;
+    let mut saved = Saved::new(restarts);
+    saved.begin(&mut circuit);
     let batch = match compare {
         true => Some(BatchEngine::new(&tables, &views, 0).unwrap()),
         false => None,
@@ -196,6 +208,7 @@ fn run(case: &Case, story: &Story, workers: usize, compare: bool) -> Checked<Ran
             return wrong(format!("epoch {number}: {view} rejects a row: {}", rejected.message));
         }
         stream.push(output.views);
+        saved.save(&mut circuit, number, || make().unwrap());
     }
     if let Some(batch) = &batch {
         explain(case, batch, story.len() as i64, &held, &contents)?;

@@ -105,6 +105,8 @@ struct World {
     /// Up to where each source was told that its rows are safe.
     acked: Vec<AtomicUsize>,
     processes: Cell<usize>,
+    /// How many of them went on from a checkpoint.
+    resumed: Cell<usize>,
 }
 
 impl World {
@@ -137,6 +139,7 @@ impl World {
             segment_bytes_max,
             acked: vec![AtomicUsize::new(0), AtomicUsize::new(0)],
             processes: Cell::new(0),
+            resumed: Cell::new(0),
         }
     }
 
@@ -262,6 +265,7 @@ impl Step {
     /// Where on an epoch's way it is, from the end.
     fn order(self) -> (usize, usize) {
         match self {
+            Self::Checkpoint => (6, 0),
             Self::Write(sink) => (5, sink),
             Self::Compute => (4, 0),
             Self::Cut => (3, 0),
@@ -300,8 +304,9 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-/// What happens with a seed; returns the operations of the disk.
-fn simulate(plans: &'static [Plan], seed: u64) -> Vec<String> {
+/// What happens with a seed; returns the operations of the disk, and how many processes went on from a
+/// checkpoint.
+fn simulate(plans: &'static [Plan], seed: u64) -> (Vec<String>, usize) {
     let chance = Chance::new(seed);
     let chunks = 3 + chance.below(8);
     let world = World::new(plans, Order::Random(chance.clone()), chunks, &chance);
@@ -309,7 +314,7 @@ fn simulate(plans: &'static [Plan], seed: u64) -> Vec<String> {
     // What a run left that ended well is durable.
     world.lose_power(&chance);
     verify::verify(&world, None);
-    world.disk.operations()
+    (world.disk.operations(), world.resumed.get())
 }
 
 #[test]
@@ -320,12 +325,17 @@ fn whatever_happens_ends_as_if_nothing_had() {
         return;
     }
     let from = number("SYNCLINE_SEEDS_FROM").unwrap_or(0);
-    for seed in from..from + number("SYNCLINE_SIMULATIONS").unwrap_or(SCHEDULES) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(plans, seed))) {
-            eprintln!("this was SYNCLINE_SEED={seed}");
-            resume_unwind(panic);
+    let (schedules, mut resumed) = (number("SYNCLINE_SIMULATIONS").unwrap_or(SCHEDULES), 0);
+    for seed in from..from + schedules {
+        match catch_unwind(AssertUnwindSafe(|| simulate(plans, seed))) {
+            Ok((_, of)) => resumed += of as u64,
+            Err(panic) => {
+                eprintln!("this was SYNCLINE_SEED={seed}");
+                resume_unwind(panic);
+            }
         }
     }
+    assert!(resumed > schedules / 2, "{resumed} of {schedules} went on from a checkpoint");
 }
 
 #[test]
@@ -493,7 +503,7 @@ fn check_troubles(world: &World, fault: Fault) {
     };
     for trouble in world.clock.troubles.lock().unwrap().iter() {
         assert!(trouble.contains(reason), "{trouble}");
-        assert!(trouble.contains("/data/"), "{trouble}");
+        assert!(trouble.contains("/data"), "{trouble}");
     }
     assert!(world.clock.pauses.load(Relaxed) <= world.disk.hits());
 }

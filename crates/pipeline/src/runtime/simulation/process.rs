@@ -15,7 +15,7 @@ use syncline_store::dead_letters::{Filter, RetryRequest, State, request_retry};
 use syncline_store::journal::Journal;
 use tokio::sync::{mpsc, watch};
 
-use super::super::compute::Compute;
+use super::super::compute::{self, Compute};
 use super::super::feeds::Feeds;
 use super::super::sequencer::{Sequenced, Sequencer};
 use super::super::sinks::{self, Job, Writer};
@@ -45,6 +45,8 @@ pub(super) enum Step {
     Cut,
     Compute,
     Write(usize),
+    /// A checkpoint is due.
+    Checkpoint,
 }
 
 pub(super) struct Process<'a> {
@@ -63,6 +65,7 @@ pub(super) struct Process<'a> {
     retries_under_way: HashSet<String>,
     ticks_left: usize,
     retries_left: usize,
+    checkpoints_left: usize,
     _stop: watch::Sender<bool>,
 }
 
@@ -77,6 +80,8 @@ impl<'a> Process<'a> {
         let mut opened = Opened::new(&dir, world.prepared(), circuit, None, clock, &connect)?;
         opened.journal.set_segment_bytes_max(world.segment_bytes_max);
         *world.clock.shared.lock().unwrap() = Arc::downgrade(&opened.shared);
+        let from = opened.go_on(&dir, None)?;
+        world.resumed.set(world.resumed.get() + usize::from(from > 0));
         let shared = opened.shared.clone();
         let (stop, stopped) = watch::channel(false);
         let (mut feeds, mut sinks) = (Vec::new(), Vec::new());
@@ -89,20 +94,21 @@ impl<'a> Process<'a> {
         }
         let next = world.next_chunks(&opened.journal);
         let (to_acks, acks) = (0..SOURCES).map(|_| watch::channel((0, None))).unzip();
-        let replay = Reread::new(opened.journal.replay(1)?, HashMap::new());
+        let replay = Reread::new(opened.journal.replay(from + 1)?, HashMap::new());
         let (to_sequencer, arrivals) = mpsc::channel(CHUNKS_QUEUED_MAX);
         let epoch = &world.prepared().pipeline.spec.run.epoch;
         let (journal, at_least) = (opened.journal, opened.at_least);
         let mut sequencer = Sequencer::new(journal, shared.clone(), to_acks, epoch, at_least);
-        let mut compute = Compute::new(
-            opened.circuit,
-            shared.clone(),
-            opened.epochs,
-            opened.recorded,
-            opened.plans,
-            Feeds::new(feeds, opened.pasts),
-            world.prepared(),
-        )?;
+        let parts = compute::Parts {
+            circuit: opened.circuit,
+            shared: shared.clone(),
+            log: opened.epochs,
+            recorded: opened.recorded,
+            plans: opened.plans,
+            feeds: Feeds::new(feeds, opened.pasts),
+            resumed: opened.resumed,
+        };
+        let mut compute = Compute::new(parts, world.prepared())?;
         compute.replay(replay)?;
         let sequenced = sequencer.begin()?.into_iter().collect();
         let mut process = Self {
@@ -120,6 +126,7 @@ impl<'a> Process<'a> {
             retries_under_way: HashSet::new(),
             ticks_left: 2,
             retries_left: 2,
+            checkpoints_left: 2,
             _stop: stop,
         };
         process.take_retries()?;
@@ -167,6 +174,9 @@ impl<'a> Process<'a> {
         }
         if has_room && self.can_retry(!steps.is_empty()) {
             steps.push(Step::Retry);
+        }
+        if self.checkpoints_left > 0 && self.compute.has_news() {
+            steps.push(Step::Checkpoint);
         }
         steps
     }
@@ -230,6 +240,10 @@ impl<'a> Process<'a> {
                 }
             }
             Step::Write(sink) => self.write(sink)?,
+            Step::Checkpoint => {
+                self.checkpoints_left -= 1;
+                self.compute.checkpoint()?;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,736 @@
+//! State on its way into a checkpoint and back.
+//!
+//! Operators hand over tables of two kinds, each under a name of its own. Rows by key are handed over
+//! as the runs that they are: a run never changes, so it is written once. What is in hash tables and
+//! trees is handed over as *cells*, a key and a value as bytes: those that have changed since the last
+//! time, as a run that says more than the ones before it. So what a checkpoint costs depends on what has
+//! changed. Loading goes through the cells, but rows by key stay where they are.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use syncline_change::{Error, Result, row};
+
+use super::{Memory, Run, RunBuilder};
+use crate::operators::Workers;
+
+/// The only cell of a table that is one value.
+const ONLY: &[u8] = &[];
+/// The weights of a cell that is there, and of one that is there no more.
+const THERE: i64 = 1;
+const GONE: i64 = -1;
+/// Two runs of cells become one when the older has at most so many times as many as the newer.
+const MERGE_RATIO: usize = 2;
+
+/// What has changed in the state of a circuit.
+#[derive(Debug, Default)]
+pub struct StateChanges {
+    tables: BTreeMap<String, Change>,
+    /// Whether all tables are there; otherwise some have more changes to come.
+    is_complete: bool,
+}
+
+#[derive(Debug)]
+enum Change {
+    /// All runs of a table of rows by key, the oldest first.
+    Runs(Vec<Arc<Run>>),
+    /// Cells that have changed.
+    Cells(Run),
+    /// All cells.
+    Whole(Run),
+}
+
+impl StateChanges {
+    /// Adds one value that is not the circuit's.
+    ///
+    /// # Errors
+    /// `Unsupported` if it has more than 4 GiB.
+    pub fn put(&mut self, name: &str, value: &[u8]) -> Result<()> {
+        let mut cells = Cells::default();
+        cells.put(ONLY, |bytes| bytes.extend_from_slice(value));
+        self.tables.insert(name.to_owned(), Change::Whole(cells.finish()?));
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    pub(crate) fn put_cells(&mut self, name: &str, cells: Cells) -> Result<()> {
+        self.tables.insert(name.to_owned(), Change::Cells(cells.finish()?));
+        Ok(())
+    }
+}
+
+/// Collects tables while one operator after another hands over its state.
+pub(crate) struct Saver<'a> {
+    pub(crate) workers: &'a Workers,
+    changes: &'a mut StateChanges,
+    path: String,
+}
+
+impl<'a> Saver<'a> {
+    /// Of all state, or, unless `is_complete`, only of cells, so that fewer are left for later.
+    pub(crate) fn new(
+        changes: &'a mut StateChanges,
+        workers: &'a Workers,
+        is_complete: bool,
+    ) -> Self {
+        changes.is_complete = is_complete;
+        Self { workers, changes, path: String::new() }
+    }
+
+    /// Whether values and rows by key are asked for, too.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.changes.is_complete
+    }
+
+    /// The same for something that is within: its tables' names begin with `name`.
+    pub(crate) fn within(&mut self, name: impl Display) -> Saver<'_> {
+        let path = format!("{}{name}/", self.path);
+        Saver { workers: self.workers, changes: self.changes, path }
+    }
+
+    pub(crate) fn runs(&mut self, name: impl Display, runs: impl Iterator<Item = Arc<Run>>) {
+        if self.is_complete() {
+            self.put(name, Change::Runs(runs.collect()));
+        }
+    }
+
+    /// Cells that have changed since this was last called; to be called also if none have.
+    pub(crate) fn cells(&mut self, name: impl Display, cells: Cells) -> Result<()> {
+        self.put(name, Change::Cells(cells.finish()?));
+        Ok(())
+    }
+
+    /// The same for each of some parts, in tables that are numbered.
+    pub(crate) fn parts<P: Send>(
+        &mut self,
+        parts: &mut [P],
+        cells: impl Fn(&mut P) -> Cells + Sync,
+    ) -> Result<()> {
+        let made = self.workers.run_all(usize::MAX, parts, |_, part| cells(part).finish())?;
+        made.into_iter().enumerate().for_each(|(i, run)| self.put(i, Change::Cells(run)));
+        Ok(())
+    }
+
+    /// All cells of a table.
+    pub(crate) fn whole(&mut self, name: impl Display, cells: Cells) -> Result<()> {
+        if self.is_complete() {
+            self.put(name, Change::Whole(cells.finish()?));
+        }
+        Ok(())
+    }
+
+    /// A table that is one value.
+    pub(crate) fn value(
+        &mut self,
+        name: impl Display,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<()> {
+        if !self.is_complete() {
+            return Ok(());
+        }
+        let mut cells = Cells::default();
+        cells.put(ONLY, write);
+        self.whole(name, cells)
+    }
+
+    fn put(&mut self, name: impl Display, change: Change) {
+        self.changes.tables.insert(format!("{}{name}", self.path), change);
+    }
+}
+
+/// The state of a circuit as of some epoch, as immutable runs.
+#[derive(Clone, Debug, Default)]
+pub struct SavedState {
+    tables: BTreeMap<String, Vec<Piece>>,
+}
+
+/// An immutable part of the state, to be written once.
+#[derive(Clone, Debug)]
+pub struct Piece(Arc<Run>);
+
+/// How many parts a piece is written as.
+pub const PIECE_PARTS: usize = super::run::PARTS;
+
+impl Piece {
+    /// The bytes that it is made of. Whoever reads them again gives them an alignment of 64.
+    pub fn parts(&self) -> [&[u8]; PIECE_PARTS] {
+        self.0.parts()
+    }
+
+    /// # Errors
+    /// `Corrupt` if these are not the parts of a piece.
+    pub fn of_parts(parts: [arrow::buffer::Buffer; PIECE_PARTS]) -> Result<Self> {
+        let run = Run::of_parts(parts);
+        let run =
+            run.ok_or_else(|| Error::corrupt("a piece of state has parts that do not fit"))?;
+        Ok(Self(Arc::new(run)))
+    }
+
+    /// Where it was written, as whoever wrote it has noted.
+    pub fn place(&self) -> Option<u64> {
+        self.0.place()
+    }
+
+    /// Notes where it was written: not 0.
+    pub fn set_place(&self, place: u64) {
+        self.0.set_place(place);
+    }
+}
+
+impl SavedState {
+    /// Of the pieces of every table, in their order.
+    pub fn of_tables(tables: BTreeMap<String, Vec<Piece>>) -> Self {
+        Self { tables }
+    }
+
+    /// The pieces of every table, by name and in an order that must be kept.
+    pub fn tables(&self) -> &BTreeMap<String, Vec<Piece>> {
+        &self.tables
+    }
+
+    /// Puts others in the place of pieces: the same ones, but elsewhere.
+    ///
+    /// # Errors
+    /// Those of `replace`.
+    pub fn replace(&mut self, replace: impl Fn(&Piece) -> Result<Piece>) -> Result<()> {
+        for piece in self.tables.values_mut().flatten() {
+            *piece = replace(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what has changed. Work is that of the changes, and now and then of merging them with
+    /// older ones.
+    ///
+    /// # Errors
+    /// `Unsupported` if a table has more than 4 GiB.
+    pub fn apply(&mut self, changes: StateChanges) -> Result<()> {
+        if changes.is_complete {
+            self.tables.retain(|name, _| changes.tables.contains_key(name));
+        }
+        for (name, change) in changes.tables {
+            let table = self.tables.entry(name).or_default();
+            match change {
+                Change::Runs(runs) => *table = runs.into_iter().map(Piece).collect(),
+                Change::Whole(run) => *table = vec![Piece(Arc::new(run))],
+                Change::Cells(run) if run.len() == 0 => {}
+                Change::Cells(run) => {
+                    table.push(Piece(Arc::new(run)));
+                    merge_newest(table)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a table that is one.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is none.
+    pub fn value(&self, name: &str) -> Result<&[u8]> {
+        let pieces = self.tables.get(name).map_or(&[][..], Vec::as_slice);
+        let run = pieces.last().map(|piece| &*piece.0).filter(|run| run.len() == 1);
+        run.map(|run| run.row(0)).ok_or_else(|| missing(name))
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::corrupt(format!("the state in a checkpoint has no table {name}"))
+}
+
+/// Merges the newest runs of cells as long as they are of like length.
+fn merge_newest(table: &mut Vec<Piece>) -> Result<()> {
+    while let [.., older, newer] = &table[..]
+        && older.0.len() <= newer.0.len().saturating_mul(MERGE_RATIO)
+        && older.0.fits_with(&newer.0)
+    {
+        let is_oldest = table.len() == 2;
+        let merged = merge_cells(&older.0, &newer.0, is_oldest)?;
+        table.truncate(table.len() - 2);
+        if merged.len() > 0 {
+            table.push(Piece(Arc::new(merged)));
+        }
+    }
+    Ok(())
+}
+
+/// The cells of both, of those in both the newer. `is_oldest`: there are no older ones, so what is
+/// gone need not be remembered.
+fn merge_cells(older: &Run, newer: &Run, is_oldest: bool) -> Result<Run> {
+    let mut builder = RunBuilder::for_both(older, newer, &Memory::default())?;
+    each_cell(&[older, newer], |run, group| {
+        let rows = run.rows_of(group);
+        if !is_oldest || run.weight(rows.start) == THERE {
+            builder.copy_group(run, group, rows);
+        }
+        Ok(())
+    })?;
+    builder.finish()
+}
+
+/// Calls `take` with every key's newest cell: its run and group.
+fn each_cell<'a>(
+    runs: &[&'a Run],
+    mut take: impl FnMut(&'a Run, usize) -> Result<()>,
+) -> Result<()> {
+    let mut heads = vec![0; runs.len()];
+    loop {
+        let mut newest: Option<(u64, &[u8], usize)> = None;
+        for (number, run) in runs.iter().enumerate().filter(|(at, run)| heads[*at] < run.groups()) {
+            let (hash, key) = (run.hash(heads[number]), run.key(heads[number]));
+            if newest.is_none_or(|(least, least_key, _)| (hash, key) <= (least, least_key)) {
+                newest = Some((hash, key, number));
+            }
+        }
+        let Some((hash, key, newest)) = newest else { return Ok(()) };
+        take(runs[newest], heads[newest])?;
+        for (head, run) in heads.iter_mut().zip(runs) {
+            let is_same = *head < run.groups() && (run.hash(*head), run.key(*head)) == (hash, key);
+            *head += usize::from(is_same);
+        }
+    }
+}
+
+/// Gives operators back what they handed over.
+pub(crate) struct Loader<'a> {
+    pub(crate) workers: &'a Workers,
+    state: &'a SavedState,
+    path: String,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn new(state: &'a SavedState, workers: &'a Workers) -> Self {
+        Self { workers, state, path: String::new() }
+    }
+
+    pub(crate) fn within(&self, name: impl Display) -> Self {
+        let path = format!("{}{name}/", self.path);
+        Self { workers: self.workers, state: self.state, path }
+    }
+
+    fn pieces(&self, name: impl Display) -> Result<&'a [Piece]> {
+        let name = format!("{}{name}", self.path);
+        let found = self.state.tables.get(&name);
+        found.map(Vec::as_slice).ok_or_else(|| missing(&name))
+    }
+
+    /// The runs of a table.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no such table.
+    pub(crate) fn runs(&self, name: impl Display) -> Result<impl Iterator<Item = Arc<Run>>> {
+        Ok(self.pieces(name)?.iter().map(|piece| piece.0.clone()))
+    }
+
+    /// Calls `take` with the key and the value of every cell; `None` from it: they are not what was
+    /// handed over.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are not, or if there is no such table.
+    pub(crate) fn cells(
+        &self,
+        name: impl Display,
+        mut take: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+    ) -> Result<()> {
+        let runs: Vec<&Run> = self.pieces(&name)?.iter().map(|piece| &*piece.0).collect();
+        each_cell(&runs, |run, group| {
+            let row = run.rows_of(group).start;
+            let taken = match run.weight(row) {
+                THERE => take(run.key(group), run.row(row)),
+                _ => Some(()),
+            };
+            taken.ok_or_else(|| self.unreadable(&name))
+        })
+    }
+
+    /// The same for each of some parts, from tables that are numbered.
+    pub(crate) fn parts<P: Send>(
+        &self,
+        parts: &mut [P],
+        take: impl Fn(&mut P, &[u8], &[u8]) -> Option<()> + Sync,
+    ) -> Result<()> {
+        let load = |i: usize, part: &mut P| self.cells(i, |key, value| take(part, key, value));
+        self.workers.run_all(usize::MAX, parts, load).map(drop)
+    }
+
+    /// Has `read` take the value of a table that is one.
+    ///
+    /// # Errors
+    /// `Corrupt` if it cannot, or leaves something, or if there is no such table.
+    pub(crate) fn value<T>(
+        &self,
+        name: impl Display,
+        read: impl FnOnce(&mut &[u8]) -> Option<T>,
+    ) -> Result<T> {
+        let mut bytes = self.state.value(&format!("{}{name}", self.path))?;
+        let value = read(&mut bytes).filter(|_| bytes.is_empty());
+        value.ok_or_else(|| self.unreadable(name))
+    }
+
+    pub(crate) fn unreadable(&self, name: impl Display) -> Error {
+        Error::corrupt(format!(
+            "the state in a checkpoint is unreadable: table {}{name}",
+            self.path
+        ))
+    }
+}
+
+/// Cells that stay where they were saved until they are needed, so that a start does not read them.
+#[derive(Debug)]
+pub(crate) struct Unloaded {
+    /// The oldest first: of several cells with a key, the newest counts.
+    runs: Vec<Arc<Run>>,
+    /// Of each run, a bit for each group that was taken.
+    taken: Vec<Vec<u64>>,
+    /// Up to where [`Self::rest`] has gone through each run.
+    heads: Vec<usize>,
+    left: usize,
+}
+
+impl Unloaded {
+    /// # Errors
+    /// `Corrupt` if there is no such table.
+    pub(crate) fn new(from: &Loader<'_>, name: impl Display) -> Result<Option<Self>> {
+        let runs: Vec<Arc<Run>> = from.runs(name)?.collect();
+        let left = runs.iter().map(|run| run.groups()).sum();
+        let taken = runs.iter().map(|run| vec![0; run.groups().div_ceil(64)]).collect();
+        Ok((left > 0).then(|| Self { heads: vec![0; runs.len()], runs, taken, left }))
+    }
+
+    /// At most how many cells there are that were not taken yet.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Takes the value of a cell, which is not here afterwards; `None`: there is none.
+    pub(crate) fn take<T>(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
+        let runs = self.runs.iter().enumerate().rev();
+        let (number, group) =
+            runs.filter_map(|(number, run)| Some((number, run.find(hash, key)?))).next()?;
+        if !self.mark(number, group) {
+            return None;
+        }
+        let (run, row) = (&self.runs[number], self.runs[number].rows_of(group).start);
+        (run.weight(row) == THERE).then(|| read(run.row(row)))
+    }
+
+    /// Notes that a cell is taken; `false`: it was.
+    fn mark(&mut self, run: usize, group: usize) -> bool {
+        let (word, bit) = (&mut self.taken[run][group / 64], 1 << (group % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        self.left -= usize::from(is_new);
+        is_new
+    }
+
+    /// Calls `take` with hash, key and value of `count` cells that were not taken yet, if there are so
+    /// many. `false`: there are no more.
+    pub(crate) fn rest(
+        &mut self,
+        count: usize,
+        mut take: impl FnMut(u64, &[u8], &[u8]) -> Option<()>,
+    ) -> Option<bool> {
+        let runs = self.runs.clone();
+        for _ in 0..count {
+            let head = |number: usize, at: &[usize]| {
+                let (run, head): (&Run, usize) = (&runs[number], at[number]);
+                (head < run.groups()).then(|| (run.hash(head), run.key(head)))
+            };
+            let least = (0..runs.len()).filter_map(|number| head(number, &self.heads)).min();
+            let Some((hash, key)) = least else { return Some(false) };
+            let mut is_first = true;
+            for number in (0..runs.len()).rev() {
+                if head(number, &self.heads) != Some((hash, key)) {
+                    continue;
+                }
+                let group = self.heads[number];
+                self.heads[number] += 1;
+                let is_new = self.mark(number, group);
+                let row = runs[number].rows_of(group).start;
+                if is_first && is_new && runs[number].weight(row) == THERE {
+                    take(hash, key, runs[number].row(row))?;
+                }
+                is_first = false;
+            }
+        }
+        Some(true)
+    }
+}
+
+/// Cells of one table while they are gathered.
+#[derive(Default)]
+pub(crate) struct Cells {
+    bytes: Vec<u8>,
+    cells: Vec<Cell>,
+}
+
+struct Cell {
+    hash: u64,
+    /// Where key and value begin in `bytes`, and where the value ends.
+    starts: [usize; 2],
+    end: usize,
+    is_there: bool,
+}
+
+impl Cells {
+    /// A cell that is new, or has another value than before; the last one for a key counts.
+    pub(crate) fn put(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        let middle = self.bytes.len();
+        write(&mut self.bytes);
+        let (hash, end) = (row::hash(key), self.bytes.len());
+        self.cells.push(Cell { hash, starts: [start, middle], end, is_there: true });
+    }
+
+    /// A cell that is there no more.
+    pub(crate) fn remove(&mut self, key: &[u8]) {
+        self.put(key, |_| {});
+        if let Some(cell) = self.cells.last_mut() {
+            cell.is_there = false;
+        }
+    }
+
+    /// The cell with what is there of it now, if anything is.
+    pub(crate) fn set(&mut self, key: &[u8], value: Option<impl FnOnce(&mut Vec<u8>)>) {
+        match value {
+            Some(write) => self.put(key, write),
+            None => self.remove(key),
+        }
+    }
+
+    fn finish(mut self) -> Result<Run> {
+        let bytes = &self.bytes;
+        let key = |cell: &Cell| &bytes[cell.starts[0]..cell.starts[1]];
+        self.cells.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| key(a).cmp(key(b))));
+        let mut builder = RunBuilder::default();
+        for same in self.cells.chunk_by(|a, b| a.hash == b.hash && key(a) == key(b)) {
+            let Some(cell) = same.last() else { continue };
+            builder.open_group(cell.hash, key(cell));
+            let value = &bytes[cell.starts[1]..cell.end];
+            builder.push(value, if cell.is_there { THERE } else { GONE });
+        }
+        builder.finish()
+    }
+}
+
+/// Keys of what was touched since it was last saved, in the order in which it was, repeated or not.
+#[derive(Debug, Default)]
+pub(crate) struct KeyLog {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl KeyLog {
+    /// A key that is made of parts.
+    pub(crate) fn note(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.ends.push(self.bytes.len());
+    }
+
+    /// All keys; there are none afterwards.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// Every key once, in order.
+    pub(crate) fn keys(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let keys = starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end]);
+        let mut keys: Vec<&[u8]> = keys.collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<usize>()
+    }
+}
+
+/// Numbers and bytes as parts of a value.
+pub(crate) fn put_i64(bytes: &mut Vec<u8>, value: i64) {
+    bytes.extend_from_slice(&value.to_le_bytes());
+}
+
+pub(crate) fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
+    put_i64(bytes, value.len() as i64);
+    bytes.extend_from_slice(value);
+}
+
+/// What [`put_i64`] put, taken from the front.
+pub(crate) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
+    Some(i64::from_le_bytes(*bytes.split_off(..8)?.first_chunk()?))
+}
+
+/// What [`put_bytes`] put, taken from the front.
+pub(crate) fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(take_i64(bytes)?).ok()?;
+    bytes.split_off(..length)
+}
+
+/// A number that is there or not.
+pub(crate) fn put_option(bytes: &mut Vec<u8>, value: Option<i64>) {
+    bytes.push(u8::from(value.is_some()));
+    put_i64(bytes, value.unwrap_or(0));
+}
+
+pub(crate) fn take_option(bytes: &mut &[u8]) -> Option<Option<i64>> {
+    let is_some = take_flag(bytes)?;
+    let value = take_i64(bytes)?;
+    Some(is_some.then_some(value))
+}
+
+pub(crate) fn put_flag(bytes: &mut Vec<u8>, value: bool) {
+    bytes.push(u8::from(value));
+}
+
+pub(crate) fn take_flag(bytes: &mut &[u8]) -> Option<bool> {
+    match bytes.split_off_first()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a table holds when it is read.
+    fn table(state: &SavedState) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let workers = Workers::default();
+        let mut found = BTreeMap::new();
+        let loader = Loader::new(state, &workers);
+        let taken = loader.cells("cells", |key, value| {
+            found.insert(key.to_vec(), value.to_vec()).is_none().then_some(())
+        });
+        taken.unwrap();
+        found
+    }
+
+    /// The same by looking up every key, and some of them first while others are read.
+    fn looked_up(state: &SavedState) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let workers = Workers::default();
+        let mut found = BTreeMap::new();
+        let unloaded = Unloaded::new(&Loader::new(state, &workers), "cells").unwrap();
+        let Some(mut unloaded) = unloaded else { return found };
+        for key in (0..40_u32).map(|i| [(i * 7 % 40) as u8]) {
+            if key[0] % 3 == 0 {
+                let value = unloaded.take(row::hash(&key), &key, <[u8]>::to_vec);
+                found.extend(value.map(|value| (key.to_vec(), value)));
+                assert_eq!(unloaded.take(row::hash(&key), &key, <[u8]>::to_vec), None);
+            }
+            let more = unloaded.rest(1, |hash, key, value| {
+                assert_eq!(hash, row::hash(key));
+                found.insert(key.to_vec(), value.to_vec()).is_none().then_some(())
+            });
+            assert!(more.is_some());
+        }
+        while unloaded.rest(3, |_, _, _| None) == Some(true) {}
+        assert_eq!(unloaded.left(), 0);
+        found
+    }
+
+    proptest! {
+        /// Whatever comes and goes in whatever order, the newest cells are there, and no more runs
+        /// than there should be.
+        #[test]
+        fn the_newest_cells_count(
+            saves in prop::collection::vec(
+                prop::collection::vec((0..40_u8, prop::option::of(any::<u16>())), 0..30), 1..30),
+        ) {
+            let (mut state, mut expect) = (SavedState::default(), BTreeMap::new());
+            for save in saves {
+                let mut cells = Cells::default();
+                for (key, value) in save {
+                    cells.set(&[key], value.map(|value| {
+                        move |bytes: &mut Vec<u8>| bytes.extend_from_slice(&value.to_le_bytes())
+                    }));
+                    match value {
+                        Some(value) => expect.insert(vec![key], value.to_le_bytes().to_vec()),
+                        None => expect.remove(&vec![key]),
+                    };
+                }
+                let mut changes = StateChanges::default();
+                changes.put_cells("cells", cells).unwrap();
+                state.apply(changes).unwrap();
+                let pieces = state.tables.get("cells").unwrap();
+                prop_assert!(pieces.len() <= 6);
+                prop_assert_eq!(&looked_up(&state), &expect);
+                // A piece is the same when it was written and read again.
+                state.replace(|piece| {
+                    Piece::of_parts(piece.parts().map(arrow::buffer::Buffer::from))
+                }).unwrap();
+                prop_assert_eq!(&table(&state), &expect);
+            }
+        }
+    }
+
+    #[test]
+    fn tables_that_are_there_no_more_go() {
+        let mut state = SavedState::default();
+        let workers = Workers::default();
+        let mut save = |names: &[&str], is_complete| {
+            let mut changes = StateChanges::default();
+            let mut saver = Saver::new(&mut changes, &workers, is_complete);
+            for name in names {
+                let mut cells = Cells::default();
+                cells.put(b"key", |bytes| bytes.push(1));
+                saver.within("node").cells(name, cells).unwrap();
+            }
+            state.apply(changes).unwrap();
+            state.tables.keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(save(&["a", "b"], true), ["node/a", "node/b"]);
+        assert_eq!(save(&["a"], false), ["node/a", "node/b"]);
+        assert_eq!(save(&["b"], true), ["node/b"]);
+    }
+
+    #[test]
+    fn what_was_not_handed_over_is_refused() {
+        let workers = Workers::default();
+        let mut changes = StateChanges::default();
+        let mut saver = Saver::new(&mut changes, &workers, true);
+        saver.value("value", |bytes| put_i64(bytes, 7)).unwrap();
+        let mut state = SavedState::default();
+        state.apply(changes).unwrap();
+        let loader = Loader::new(&state, &workers);
+        assert_eq!(loader.value("value", take_i64).unwrap(), 7);
+        assert!(loader.value("value", |_| Some(())).is_err());
+        assert!(loader.value("value", take_bytes_of_nothing).is_err());
+        assert!(loader.value("other", take_i64).is_err());
+        assert!(loader.runs("other").is_err());
+        assert!(loader.cells("value", |_, _| None).is_err());
+    }
+
+    fn take_bytes_of_nothing(bytes: &mut &[u8]) -> Option<()> {
+        take_bytes(bytes).map(drop)
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let mut cells = Cells::default();
+        (0..10_u8).for_each(|i| cells.put(&[i], |bytes| bytes.push(i)));
+        cells.remove(&[3]);
+        let piece = Piece(Arc::new(cells.finish().unwrap()));
+        for part in 0..PIECE_PARTS {
+            let mut parts = piece.parts().map(arrow::buffer::Buffer::from);
+            assert!(Piece::of_parts(parts.clone()).is_ok());
+            parts[part] = arrow::buffer::Buffer::from(&piece.parts()[part][1..]);
+            assert!(Piece::of_parts(parts).is_err(), "part {part}");
+        }
+    }
+}
