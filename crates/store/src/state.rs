@@ -129,7 +129,15 @@ impl<'a> PackWriter<'a> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.at += bytes.len() as u64;
-        self.buffer.extend_from_slice(bytes);
+        // Nothing large is copied.
+        let (whole, rest) = bytes.split_at(bytes.len() / WRITE_BYTES * WRITE_BYTES);
+        if !whole.is_empty() {
+            self.flush()?;
+        }
+        for part in whole.chunks(WRITE_BYTES) {
+            self.file.write_all(part).map_err(|error| Error::io("write", &self.path, error))?;
+        }
+        self.buffer.extend_from_slice(rest);
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 

@@ -67,7 +67,7 @@ fn recovery(case: &Case) {
     }
     file.flush().unwrap();
     let pipeline = format!(
-        "name: recovery\nsources:\n  orders: {{type: file, path: in.jsonl, format: json, follow: true, \
+        "name: recovery\nsources:\n  orders: {{type: file, path: in.jsonl, format: json, \
          journal: reference, columns: {{{}}}}}\n  more: {{type: http, columns: {{item: BIGINT}}}}\n{}",
         case.columns, case.views
     );

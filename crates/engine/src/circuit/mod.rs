@@ -278,7 +278,7 @@ impl Circuit {
             return Err(Error::bug("the state is half changed after an error"));
         }
         let mut changes = StateChanges::default();
-        let mut saver = Saver::new(&mut changes, &self.workers, is_complete);
+        let mut saver = Saver::new(&mut changes, &self.workers, &self.memory, is_complete);
         for (number, node) in self.nodes.iter_mut().enumerate() {
             node.work.operator_mut().save(&mut saver.within(format_args!("node-{number}")))?;
         }

@@ -29,6 +29,21 @@ pub struct StateChanges {
     tables: BTreeMap<String, Change>,
     /// Whether all tables are there; otherwise some have more changes to come.
     is_complete: bool,
+    pinned: Option<Pinned>,
+}
+
+/// Memory that runs take for as long as they are on their way to the disk, whether the circuit still has
+/// them or not. (Then they count twice, and less than the limit is used.)
+#[derive(Debug)]
+struct Pinned {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.memory.change(self.bytes, 0);
+    }
 }
 
 #[derive(Debug)]
@@ -66,6 +81,7 @@ impl StateChanges {
 /// Collects tables while one operator after another hands over its state.
 pub(crate) struct Saver<'a> {
     pub(crate) workers: &'a Workers,
+    memory: &'a Arc<Memory>,
     changes: &'a mut StateChanges,
     path: String,
 }
@@ -75,10 +91,11 @@ impl<'a> Saver<'a> {
     pub(crate) fn new(
         changes: &'a mut StateChanges,
         workers: &'a Workers,
+        memory: &'a Arc<Memory>,
         is_complete: bool,
     ) -> Self {
         changes.is_complete = is_complete;
-        Self { workers, changes, path: String::new() }
+        Self { workers, memory, changes, path: String::new() }
     }
 
     /// Whether values and rows by key are asked for, too.
@@ -89,12 +106,19 @@ impl<'a> Saver<'a> {
     /// The same for something that is within: its tables' names begin with `name`.
     pub(crate) fn within(&mut self, name: impl Display) -> Saver<'_> {
         let path = format!("{}{name}/", self.path);
-        Saver { workers: self.workers, changes: self.changes, path }
+        Saver { workers: self.workers, memory: self.memory, changes: self.changes, path }
     }
 
     pub(crate) fn runs(&mut self, name: impl Display, runs: impl Iterator<Item = Arc<Run>>) {
         if self.is_complete() {
-            self.put(name, Change::Runs(runs.collect()));
+            let runs: Vec<Arc<Run>> = runs.collect();
+            let bytes: usize = runs.iter().map(|run| run.bytes()).sum();
+            let memory = self.memory;
+            let none = || Pinned { memory: memory.clone(), bytes: 0 };
+            let pinned = self.changes.pinned.get_or_insert_with(none);
+            memory.change(pinned.bytes, pinned.bytes + bytes);
+            pinned.bytes += bytes;
+            self.put(name, Change::Runs(runs));
         }
     }
 
@@ -143,9 +167,10 @@ impl<'a> Saver<'a> {
 }
 
 /// The state of a circuit as of some epoch, as immutable runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct SavedState {
     tables: BTreeMap<String, Vec<Piece>>,
+    pinned: Option<Pinned>,
 }
 
 /// An immutable part of the state, to be written once.
@@ -184,7 +209,7 @@ impl Piece {
 impl SavedState {
     /// Of the pieces of every table, in their order.
     pub fn of_tables(tables: BTreeMap<String, Vec<Piece>>) -> Self {
-        Self { tables }
+        Self { tables, pinned: None }
     }
 
     /// The pieces of every table, by name and in an order that must be kept.
@@ -211,6 +236,7 @@ impl SavedState {
     pub fn apply(&mut self, changes: StateChanges) -> Result<()> {
         if changes.is_complete {
             self.tables.retain(|name, _| changes.tables.contains_key(name));
+            self.pinned = changes.pinned;
         }
         for (name, change) in changes.tables {
             let table = self.tables.entry(name).or_default();
@@ -682,10 +708,10 @@ mod tests {
     #[test]
     fn tables_that_are_there_no_more_go() {
         let mut state = SavedState::default();
-        let workers = Workers::default();
+        let (workers, memory) = (Workers::default(), Arc::default());
         let mut save = |names: &[&str], is_complete| {
             let mut changes = StateChanges::default();
-            let mut saver = Saver::new(&mut changes, &workers, is_complete);
+            let mut saver = Saver::new(&mut changes, &workers, &memory, is_complete);
             for name in names {
                 let mut cells = Cells::default();
                 cells.put(b"key", |bytes| bytes.push(1));
@@ -701,9 +727,9 @@ mod tests {
 
     #[test]
     fn what_was_not_handed_over_is_refused() {
-        let workers = Workers::default();
+        let (workers, memory) = (Workers::default(), Arc::default());
         let mut changes = StateChanges::default();
-        let mut saver = Saver::new(&mut changes, &workers, true);
+        let mut saver = Saver::new(&mut changes, &workers, &memory, true);
         saver.value("value", |bytes| put_i64(bytes, 7)).unwrap();
         let mut state = SavedState::default();
         state.apply(changes).unwrap();
