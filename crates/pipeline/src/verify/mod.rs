@@ -5,13 +5,14 @@
 //! rows without a circuit. [`report`] says what was compared, what differed, and what nobody looked at.
 //!
 //! In the order of the work: `journal` (input against epoch log), `views` (contents against digests),
-//! `sinks` (targets against contents), `manifest` (what was signed against all of it), `divergence` (where
+//! `sample` (some rows of them, where all would take too long), `sinks` (targets against contents), `manifest` (what was signed against all of it), `divergence` (where
 //! and in which rows, once something differs).
 
 mod divergence;
 mod journal;
 mod manifest;
 pub mod report;
+mod sample;
 mod sinks;
 mod views;
 
@@ -32,6 +33,8 @@ use crate::prepare::Prepared;
 use journal::Comparison;
 use manifest::Claims;
 use report::{Mismatch, Report};
+use sample::Chosen;
+pub use sample::Sample;
 
 /// What is to be verified.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +43,8 @@ pub struct Options {
     pub at: Option<u64>,
     /// Computes every epoch again, and compares its changes.
     pub replay: bool,
+    /// The batch engine computes some rows of each view, not all of them; every epoch is computed again.
+    pub sample: Option<Sample>,
     /// Reads the targets of sinks, and compares them with their views.
     pub sinks: bool,
     /// The run goes on: nothing is said of epochs after the one that is verified.
@@ -93,7 +98,9 @@ fn verify_with(
             .into());
     }
     report.epoch = epoch;
+    report.sample = options.sample;
     let replays = options.replay
+        || options.sample.is_some()
         || options.sinks
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
     let (past, checkpoint) = (&past, checkpoint.as_ref());
@@ -165,7 +172,8 @@ impl Run<'_> {
                 sinks.take(epoch, output, &state)?;
             }
             if epoch == self.epoch {
-                at_epoch = Some(views::Moment::of(self.prepared, &state));
+                let chosen = self.options.sample.map(|sample| Chosen::of(&state, sample));
+                at_epoch = Some((views::Moment::of(self.prepared, &state), chosen.transpose()?));
                 if let Some(mismatch) = self.root_mismatch(&comparison) {
                     report.mismatches.push(mismatch);
                 }
@@ -175,7 +183,8 @@ impl Run<'_> {
         }
         comparison.finish(report);
         match at_epoch {
-            Some(moment) => views::check_batch(self, &tables, moment, report)?,
+            Some((moment, Some(chosen))) => chosen.check(self, &tables, &moment, report)?,
+            Some((moment, None)) => views::check_batch(self, &tables, moment, report)?,
             None => report.unchecked.push(format!("the views at epoch {}", self.epoch)),
         }
         if let Some(claims) = claims {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use syncline_change::Error;
 
+pub use super::sample::Sample;
+
 /// How much of a run is as it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -21,6 +23,9 @@ pub struct Report {
     /// The views are those at the end of this epoch.
     pub epoch: u64,
     pub input: Option<InputCheck>,
+    /// Which rows the batch engine computed, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     pub views: Vec<ViewCheck>,
     pub sinks: Vec<SinkCheck>,
     pub manifest: Option<ManifestCheck>,
@@ -69,6 +74,9 @@ pub struct ViewCheck {
     pub by_batch: bool,
     /// The circuit computed it again, and every epoch's changes were as recorded.
     pub by_replay: bool,
+    /// So many of its rows the batch engine computed, in place of all; of a verification of samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<u64>,
 }
 
 /// A sink whose target holds what its view says.
@@ -110,6 +118,7 @@ impl Report {
             pipeline: pipeline.to_owned(),
             epoch: 0,
             input: None,
+            sample: None,
             views: vec![],
             sinks: vec![],
             manifest: None,

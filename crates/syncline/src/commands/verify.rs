@@ -5,8 +5,9 @@ mod watch;
 use std::process::ExitCode;
 
 use syncline_change::Error;
+use syncline_pipeline::clock;
 use syncline_pipeline::verify::report::{Judged, Mismatch, Report, Verdict, ViewCheck};
-use syncline_pipeline::verify::{self, Options};
+use syncline_pipeline::verify::{self, Options, Sample};
 use syncline_store::PublicKey;
 
 use super::{FAILED, Failure, PARTLY, Run, epochs_bar, load, workers};
@@ -22,6 +23,9 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     let options = Options {
         at: arguments.at,
         replay: arguments.replay,
+        sample: arguments
+            .sample
+            .map(|rows| Sample { rows, seed: arguments.seed.unwrap_or_else(new_seed) }),
         sinks: arguments.sinks,
         workers: Some(workers(arguments.workers)),
         key: arguments.key.as_deref().map(PublicKey::read).transpose()?,
@@ -49,6 +53,11 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     })
 }
 
+/// What nobody could know while the run wrote down its results.
+fn new_seed() -> u64 {
+    clock::wall_us().unsigned_abs()
+}
+
 fn print_json(report: &Report) -> Result<(), Error> {
     let text = serde_json::to_string(&Judged::from(report.clone()));
     say(text.map_err(|error| Error::bug("a report has no JSON form").source(error))?);
@@ -67,6 +76,9 @@ pub(super) fn print(report: &Report) {
             short(&input.root)
         ));
         say(format_args!("  epoch log    {} records, head {}", input.epochs, short(&input.chain)));
+    }
+    if let Some(Sample { rows, seed }) = report.sample {
+        say(format_args!("  sample       {rows} rows of each view, with --seed {seed}"));
     }
     let width = report.views.iter().map(|view| view.view.len()).max().unwrap_or(0);
     for view in &report.views {
@@ -135,6 +147,9 @@ fn ways(view: &ViewCheck) -> String {
     if view.by_batch {
         ways.push("equal by the batch engine");
     }
+    let sampled =
+        view.sampled.map(|rows| format!("{rows} of {} rows by the batch engine", view.rows));
+    ways.extend(sampled.as_deref());
     ways.join(", ")
 }
 

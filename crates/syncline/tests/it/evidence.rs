@@ -65,6 +65,25 @@ fn what_was_altered_is_a_mismatch() {
 }
 
 #[test]
+fn a_sample_is_verified_partly() {
+    let folder = shop();
+    let done = folder.run(&["verify", "--sample", "2", "--seed", "5"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.out.contains("sample       2 rows of each view, with --seed 5"), "{}", done.out);
+    let cities = done.out.lines().find(|line| line.contains("view cities ")).unwrap();
+    assert!(cities.ends_with("every epoch computed again, 2 of 3 rows by the batch engine"));
+    let rest = "  view cities, by the batch engine: 1 of 3 rows, and whether rows are missing";
+    assert!(done.out.contains(rest), "{}", done.out);
+    assert!(!done.out.contains("\nverified"), "{}", done.out);
+    // The number may be left out, and the seed is told.
+    let report = json(&folder.run(&["verify", "--format", "json", "--sample"]));
+    assert_eq!((&report["verdict"], &report["sample"]["rows"]), (&"partly".into(), &100.into()));
+    assert!(report["sample"]["seed"].as_u64().unwrap() > 1_600_000_000_000_000, "{report:#}");
+    assert_eq!(folder.run(&["verify", "--seed", "5"]).code, 2);
+    assert_eq!(folder.run(&["verify", "--sample", "0"]).code, 2);
+}
+
+#[test]
 fn a_bundle_is_verified_elsewhere_by_itself() {
     let folder = shop();
     let done = folder.run(&["bundle", "--out", "shop.bundle"]);

@@ -14,6 +14,9 @@ pub(in crate::http) struct Report {
     /// The views are those at the end of this epoch.
     epoch: u64,
     input: Option<InputCheck>,
+    /// Which rows were computed, if not all: left out if all were.
+    #[schema(required = false)]
+    sample: Option<Sample>,
     views: Vec<ViewCheck>,
     sinks: Vec<SinkCheck>,
     manifest: Option<ManifestCheck>,
@@ -48,6 +51,18 @@ struct ViewCheck {
     by_batch: bool,
     /// The circuit computed it again.
     by_replay: bool,
+    /// So many of its rows the batch engine computed: left out if all were to be.
+    #[schema(required = false)]
+    sampled: Option<u64>,
+}
+
+/// A verification of some rows of each view.
+#[derive(ToSchema)]
+struct Sample {
+    /// So many different rows of each view.
+    rows: u64,
+    /// What the choice follows from.
+    seed: u64,
 }
 
 /// A sink whose target holds what its view says.
