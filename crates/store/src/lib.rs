@@ -44,6 +44,7 @@ pub mod meanings;
 pub mod merkle;
 pub mod progress;
 mod sealed;
+pub mod slices;
 pub mod spill;
 
 pub use data_dir::{DataDir, Holder};

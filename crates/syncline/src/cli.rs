@@ -282,8 +282,12 @@ pub(crate) struct Bundle {
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
     /// The last epoch that goes into it, in place of the last checkpoint's.
-    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, visible_alias = "to", value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) at: Option<u64>,
+    /// Writes a slice of the run: the epochs from this one on, with proofs that they are of the run, and
+    /// what tables held before.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) from: Option<u64>,
     /// Leaves out the files that the journal only refers to (`journal: reference`).
     #[arg(long)]
     pub(crate) by_reference: bool,

@@ -23,6 +23,9 @@ pub struct Report {
     /// The views are those at the end of this epoch.
     pub epoch: u64,
     pub input: Option<InputCheck>,
+    /// Which epochs they are, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<SliceCheck>,
     /// Which rows the batch engine computed, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sample>,
@@ -59,6 +62,21 @@ pub struct InputCheck {
     pub root: String,
     /// The hash of the last epoch's record, in hex.
     pub chain: String,
+}
+
+/// A few epochs that are of a run, over what its tables are said to have held before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SliceCheck {
+    /// The first epoch.
+    pub from: u64,
+    /// Rows of tables before it, of which nothing shows that they are right.
+    pub base_rows: u64,
+    /// Views that had the digest of the checkpoint before it, over these.
+    pub base_views: u64,
+    /// The epochs are held against what the run wrote down at the end of this one: in a `checkpoint` or a
+    /// `manifest`.
+    pub anchor: u64,
+    pub by: String,
 }
 
 /// A view whose content was found as recorded, or by two ways the same.
@@ -118,6 +136,7 @@ impl Report {
             pipeline: pipeline.to_owned(),
             epoch: 0,
             input: None,
+            slice: None,
             sample: None,
             views: vec![],
             sinks: vec![],

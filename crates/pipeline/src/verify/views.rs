@@ -77,7 +77,7 @@ pub(super) fn check_replayed(
     if !run.replays {
         return Ok(());
     }
-    for (name, content) in state.contents() {
+    for (name, content) in state.contents().filter(|(name, _)| !run.past.is_left_out(name)) {
         let digest = content.digest(name)?.hex();
         let recorded = recorded_digest(run, name);
         if recorded.is_some_and(|recorded| recorded != digest) {
@@ -118,7 +118,7 @@ pub(super) fn check_batch(
     let engine = run.prepared.batch_engine()?;
     let watermark = |view: &str| moment.watermark(view);
     let computed = engine.compute_each(&tables.contents()?, moment.time_us, watermark)?;
-    for (name, content) in computed {
+    for (name, content) in computed.into_iter().filter(|(name, _)| !run.past.is_left_out(name)) {
         match content {
             Ok(_) if goes_by_idleness(run.prepared, &name) => {
                 skip(&name, "it depends on when sources were idle", report);

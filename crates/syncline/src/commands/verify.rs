@@ -40,7 +40,10 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     let run = Run::open(path, arguments.data_dir.as_deref())?;
     let bar = epochs_bar("epochs verified");
     let progress = |epoch| bar.set_position(epoch);
-    let report = verify::verify(&run.prepared, &run.data_dir, &options, &progress)?;
+    let report = match &run.slice {
+        Some(folder) => verify::verify_slice(&run.prepared, folder, &options, &progress)?,
+        None => verify::verify(&run.prepared, &run.data_dir, &options, &progress)?,
+    };
     bar.finish_and_clear();
     match arguments.format {
         ReportFormat::Json => print_json(&report)?,
@@ -67,6 +70,13 @@ fn print_json(report: &Report) -> Result<(), Error> {
 pub(super) fn print(report: &Report) {
     if report.epoch > 0 {
         say(format_args!("{} at the end of epoch {}", report.pipeline, report.epoch));
+    }
+    if let Some(slice) = &report.slice {
+        let (from, rows) = (slice.from, slice.base_rows);
+        let (by, anchor) = (&slice.by, slice.anchor);
+        say(format_args!(
+            "  slice        from epoch {from} on, over {rows} rows of tables, held against the {by} of epoch {anchor}"
+        ));
     }
     if let Some(input) = &report.input {
         say(format_args!(

@@ -107,6 +107,38 @@ fn a_bundle_is_verified_elsewhere_by_itself() {
 }
 
 #[test]
+fn a_slice_is_verified_elsewhere_by_itself() {
+    let folder = shop();
+    let out = folder.run(&["bundle", "--from", "2", "--to", "2", "--out", "part.bundle"]).ok();
+    assert!(out.starts_with("part.bundle: epochs 2 to 2 of orders, "), "{out}");
+    let elsewhere = Folder::new();
+    std::fs::copy(folder.path("part.bundle"), elsewhere.path("part.bundle")).unwrap();
+    let done = elsewhere.run(&["verify", "part.bundle"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(
+        done.out.contains("slice        from epoch 2 on, over 0 rows of tables"),
+        "{}",
+        done.out
+    );
+    let base = "the base, what tables are said to have held at the end of epoch 1";
+    assert!(done.out.contains(base), "{}", done.out);
+    assert!(!done.out.contains("\nverified"), "{}", done.out);
+    let report = json(&elsewhere.run(&["verify", "part.bundle", "--format", "json"]));
+    assert_eq!((&report["verdict"], &report["slice"]["from"]), (&"partly".into(), &2.into()));
+    let done = elsewhere.run(&["verify", "part.bundle", "--at", "2"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.err.contains("--at cannot be had of a slice of a run"), "{}", done.err);
+    let done = elsewhere.run(&["diff", "part.bundle", "part.bundle"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.err.contains("a slice of a run cannot be compared"), "{}", done.err);
+    // From the first epoch on nothing is taken on trust.
+    folder.run(&["bundle", "--from", "1", "--out", "all.bundle"]).ok();
+    let done = folder.run(&["verify", "all.bundle"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(folder.run(&["bundle", "--from", "99"]).code, 2);
+}
+
+#[test]
 fn files_that_a_journal_refers_to_go_along_or_are_looked_for_beside_the_bundle() {
     let folder = Folder::with_pipeline(
         "name: refers\nsources:\n  orders: {type: file, path: in/orders.csv, format: csv, journal: reference}\n\

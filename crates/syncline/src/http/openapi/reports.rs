@@ -14,6 +14,9 @@ pub(in crate::http) struct Report {
     /// The views are those at the end of this epoch.
     epoch: u64,
     input: Option<InputCheck>,
+    /// Which epochs they are: left out if they are all.
+    #[schema(required = false)]
+    slice: Option<SliceCheck>,
     /// Which rows were computed, if not all: left out if all were.
     #[schema(required = false)]
     sample: Option<Sample>,
@@ -36,6 +39,21 @@ struct InputCheck {
     root: String,
     /// The hash of the last epoch's record, in hex.
     chain: String,
+}
+
+/// A few epochs of a run.
+#[derive(ToSchema)]
+struct SliceCheck {
+    /// The first epoch.
+    from: u64,
+    /// Rows of tables before it, of which nothing shows that they are right.
+    base_rows: u64,
+    /// Views that had the digest of the checkpoint before it, over these.
+    base_views: u64,
+    /// The epochs are held against what the run wrote down at the end of this one.
+    anchor: u64,
+    /// In a `checkpoint` or a `manifest`.
+    by: String,
 }
 
 /// A view whose content is as recorded, or the same by two ways.
