@@ -54,6 +54,10 @@ impl Runner {
         Ok(())
     }
 
+    pub(crate) fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        without_panic(|| self.state.optimize(plan)).map_err(failed)
+    }
+
     /// The result of an optimised plan at `time_us`.
     ///
     /// # Errors
@@ -167,9 +171,7 @@ impl BatchEngine {
         watermark_us: impl Fn(&str) -> i64,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<(String, Result<Content>)>> {
-        for (name, rows) in contents {
-            self.runner.fill(self.find(name)?, rows.clone())?;
-        }
+        self.fill_tables(contents)?;
         let mut computed: Vec<(String, Result<Content>)> = Vec::new();
         for view in self.views.iter().filter(|view| wanted(&view.def.name)) {
             let name = &view.def.name;
@@ -180,7 +182,9 @@ impl BatchEngine {
                 Some((other, _)) => Err(Error::input(format!(
                     "view `{name}` reads `{other}`, which cannot be computed"
                 ))),
-                None => self.compute_one(view, time_us, watermark_us(name)),
+                None => self
+                    .optimized(view)
+                    .and_then(|plan| self.run_view(view, &plan, time_us, watermark_us(name))),
             };
             if let Ok(content) = &content {
                 self.runner.fill(self.find(name)?, content.batches()?)?;
@@ -190,10 +194,22 @@ impl BatchEngine {
         Ok(computed)
     }
 
-    fn compute_one(&self, view: &PlannedView, time_us: i64, watermark_us: i64) -> Result<Content> {
-        let plan = self.optimized(view)?;
+    /// Replaces the content of tables.
+    pub(crate) fn fill_tables(&self, contents: &[TableContent]) -> Result<()> {
+        let mut contents = contents.iter();
+        contents.try_for_each(|(name, rows)| self.runner.fill(self.find(name)?, rows.clone()))
+    }
+
+    /// The content of a view by a plan of it that is optimised.
+    pub(crate) fn run_view(
+        &self,
+        view: &PlannedView,
+        plan: &LogicalPlan,
+        time_us: i64,
+        watermark_us: i64,
+    ) -> Result<Content> {
         let mut content = Content::new(view.schema.clone(), view.order.clone())?;
-        for rows in self.runner.run(&plan, time_us)? {
+        for rows in self.runner.run(plan, time_us)? {
             let mut change = relabel(&Batch::inserts(rows), &view.schema)?;
             if let Some(column) = view.window_end {
                 change = change.filter(&closed(change.rows().column(column), watermark_us)?)?;
@@ -205,7 +221,7 @@ impl BatchEngine {
 
     /// The plan of a view as it is run.
     pub(crate) fn optimized(&self, view: &PlannedView) -> Result<LogicalPlan> {
-        self.runner.state.optimize(&view.plan).map_err(failed)
+        self.runner.optimize(&view.plan)
     }
 
     /// The columns of a table or view, and the rows that it is filled with.

@@ -156,6 +156,31 @@ impl Content {
         Ok(digest)
     }
 
+    /// `count` different rows, each as often as it is here; all of them, if there are no more. Which ones
+    /// follows from the rows and from `seed`, and nobody can tell before the seed is known.
+    ///
+    /// # Errors
+    /// `Unsupported` if a column's type cannot be compared.
+    #[allow(clippy::disallowed_methods, reason = "chosen by their hashes, which have an order")]
+    pub fn sample(&self, count: usize, seed: u64) -> Result<Self> {
+        let place = |row: &[u8]| {
+            let mut hasher = blake3::Hasher::new_derive_key("syncline 1 sample of rows");
+            hasher.update(&seed.to_le_bytes()).update(row);
+            *hasher.finalize().as_bytes()
+        };
+        let mut rows: Vec<_> = self.rows.iter().map(|(row, &n)| (place(row), &**row, n)).collect();
+        if count < rows.len() {
+            rows.select_nth_unstable(count);
+            rows.truncate(count);
+        }
+        let mut sample = Self::new(self.schema().clone(), self.order.clone())?;
+        for (_, row, count) in rows {
+            sample.rows.insert(row.into(), count);
+            sample.total += count;
+        }
+        Ok(sample)
+    }
+
     pub fn schema(&self) -> &SchemaRef {
         self.codec.schema()
     }

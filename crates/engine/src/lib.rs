@@ -39,7 +39,7 @@
 //!
 //! In reading order: [`table`] (what is asked for), `sql` (to plans), `circuit` (to operators),
 //! `operators`, `state` (what they remember), [`content`] (what a view holds), `batch` (the second opinion),
-//! `lineage` (what a row comes from).
+//! `lineage` (what a row comes from), `claims` (whether single rows are right).
 
 #![warn(clippy::iter_over_hash_type)]
 
@@ -59,6 +59,7 @@ mod state;
 pub mod content;
 
 mod batch;
+mod claims;
 mod lineage;
 
 pub use batch::{BatchEngine, TableContent, query};

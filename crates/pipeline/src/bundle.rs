@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use syncline_change::{Error, Result};
 use syncline_store::bundle::{self, Contents};
@@ -18,16 +19,21 @@ const PIPELINE: &str = "syncline.yaml";
 const LOCK: &str = "syncline.lock";
 const DATA: &str = "data";
 
+/// How many bundles this process has unpacked.
+static UNPACKED: AtomicU64 = AtomicU64::new(0);
+
 /// What goes into a bundle.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
+    /// The first epoch, of a slice; `None`: the whole run.
+    pub from: Option<u64>,
     /// The last epoch; `None`: that of the last checkpoint, or else the last one.
     pub through: Option<u64>,
     /// Leaves out the files that the journal refers to: whoever verifies needs them.
     pub by_reference: bool,
 }
 
-/// Writes the bundle `out` of the run in `data_dir`, which may be going on.
+/// Writes the bundle `out` of the run, or of a slice of it, in `data_dir`, which may be going on.
 ///
 /// # Errors
 /// `Config` if there is nothing to bundle, `Corrupt` if the run is not what it recorded,
@@ -38,24 +44,28 @@ pub fn pack(
     out: &Path,
     options: Options,
     progress: &dyn Fn(u64),
-) -> Result<Contents> {
+) -> Result<Contents, LoadError> {
     let past = Past::open(prepared, data_dir)?;
     let checkpoint = checkpoints::list(past.dir())?.last().copied();
     let through = options.through.or(checkpoint).unwrap_or(past.recorded());
     if through == 0 || through > past.recorded() {
         return Err(Error::config(format!("there is no epoch {through} to bundle"))
             .detail(format!("the last recorded epoch is {}", past.recorded()))
-            .hint("run the pipeline first"));
+            .hint("run the pipeline first")
+            .into());
     }
     let lock = prepared.found_lock.as_ref().ok_or_else(|| {
         Error::config("there is no syncline.lock beside the pipeline file")
             .hint("run the pipeline once, which writes it, or restore it")
     })?;
     let parts = Parts::new(out)?;
-    drop(past.copy(&parts.folder.join(DATA), through, progress)?);
+    match options.from {
+        Some(from) => past.write_slice(&parts.folder, (from, through), progress)?,
+        None => drop(past.copy(&parts.folder.join(DATA), through, progress)?),
+    }
     parts.write(PIPELINE, prepared.pipeline.text.as_bytes())?;
     parts.write(LOCK, lock.to_text().as_bytes())?;
-    let referred = referred(&past, through)?;
+    let referred = referred(&past, options.from.unwrap_or(1), through)?;
     if !options.by_reference {
         for file in &referred {
             parts.copy(&prepared.pipeline.base_dir, file)?;
@@ -63,8 +73,11 @@ pub fn pack(
     }
     let references = if options.by_reference { referred.into_iter().collect() } else { vec![] };
     let name = &prepared.pipeline.spec.name;
-    let contents = Contents::new(env!("CARGO_PKG_VERSION"), name, through, references);
-    bundle::pack(&parts.folder, contents, out)
+    let mut contents = Contents::new(env!("CARGO_PKG_VERSION"), name, through, references);
+    if let Some(from) = options.from {
+        contents = contents.of_slice(from);
+    }
+    Ok(bundle::pack(&parts.folder, contents, out)?)
 }
 
 /// A bundle that was unpacked, as long as this is held.
@@ -82,7 +95,10 @@ impl Unpacked {
     /// `Corrupt` if it is not what was packed.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let folder = std::env::temp_dir().join(format!("{name}.{}", std::process::id()));
+        // Two may be open that are called the same.
+        let number = UNPACKED.fetch_add(1, Relaxed);
+        let folder = format!("{name}.{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
         match bundle::unpack(path, &folder) {
             Ok(contents) => {
                 let beside = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -110,6 +126,11 @@ impl Unpacked {
         Ok(prepared)
     }
 
+    /// The folder of a slice, if it is one.
+    pub fn slice(&self) -> Option<&Path> {
+        self.contents.from.map(|_| self.folder.as_path())
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.folder.join(DATA)
     }
@@ -123,9 +144,9 @@ impl Drop for Unpacked {
 }
 
 /// The files that a journal refers to in place of their rows.
-fn referred(past: &Past<'_>, through: u64) -> Result<BTreeSet<String>> {
+fn referred(past: &Past<'_>, from: u64, through: u64) -> Result<BTreeSet<String>> {
     let mut files = BTreeSet::new();
-    for input in journal::replay(past.dir(), 1)?.through(through) {
+    for input in journal::replay(past.dir(), from)?.through(through) {
         for part in input?.inputs {
             files.extend(part.origin.into_iter().map(|range| range.file));
         }
@@ -177,3 +198,6 @@ impl Drop for Parts {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What a pipeline was: its journal read again, and its tables and views made anew from it.
 
 mod copy;
+mod slice;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use arrow::datatypes::SchemaRef;
 pub use copy::Copied;
 use syncline_change::{Batch, Error, Result, types};
 use syncline_engine::{Circuit, Content, StepOutput, TableInput, ViewDef};
+use syncline_store::epochs::Records;
 use syncline_store::journal::{self, EpochInput};
-use syncline_store::{DataDir, SourceInput, epochs};
+use syncline_store::slices::{self, Slice};
+use syncline_store::{DataDir, MerkleLog, SourceInput, epochs};
 
 use crate::file::LoadError;
 use crate::prepare::Prepared;
@@ -23,6 +26,8 @@ pub struct Past<'a> {
     dir: DataDir,
     /// The last epoch in the epoch log; 0: none.
     recorded: u64,
+    /// It has not all epochs: what stands for those before.
+    slice: Option<(Slice, DataDir)>,
 }
 
 impl<'a> Past<'a> {
@@ -34,16 +39,54 @@ impl<'a> Past<'a> {
         for record in epochs::records(&dir)?.into_iter().flatten() {
             recorded = record?.record.epoch;
         }
-        Ok(Self { prepared, dir, recorded })
+        Ok(Self { prepared, dir, recorded, slice: None })
+    }
+
+    /// The slice of a past in `folder`: the epochs before its first are one, which has what tables held.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is damaged, or not one.
+    pub fn open_slice(prepared: &'a Prepared, folder: &Path) -> Result<Self> {
+        let slice = Slice::read(folder)?;
+        let dir = DataDir::open_read(slices::data(folder))?;
+        let base = DataDir::open_read(slices::base(folder))?;
+        Ok(Self { prepared, dir, recorded: slice.to, slice: Some((slice, base)) })
     }
 
     pub fn dir(&self) -> &DataDir {
         &self.dir
     }
 
-    /// The last epoch in the epoch log; 0: none.
+    /// The last epoch in the epoch log, or of the slice; 0: none.
     pub fn recorded(&self) -> u64 {
         self.recorded
+    }
+
+    pub fn slice(&self) -> Option<&Slice> {
+        self.slice.as_ref().map(|(slice, _)| slice)
+    }
+
+    /// Whether nothing can be said of a view.
+    pub fn is_left_out(&self, view: &str) -> bool {
+        self.slice().is_some_and(|slice| slice.left_out.contains_key(view))
+    }
+
+    /// The last epoch that it does not have by itself; 0: it has all.
+    pub fn before(&self) -> u64 {
+        self.slice().map_or(0, Slice::before)
+    }
+
+    /// The epochs of the journal that it does not have.
+    pub fn input_before(&self) -> MerkleLog {
+        self.slice().map(|slice| slice.input_before.clone()).unwrap_or_default()
+    }
+
+    /// The records of the epochs that it has; `None`: no epoch was ever recorded.
+    pub fn records(&self) -> Result<Option<Records>> {
+        match self.slice() {
+            Some(slice) => epochs::records_after(&self.dir, slice.before(), slice.head_before()?),
+            None => epochs::records(&self.dir),
+        }
     }
 
     /// The epochs of the journal with all of their rows, up to `through` or to its end. That it ends
@@ -52,14 +95,19 @@ impl<'a> Past<'a> {
         &self,
         through: Option<u64>,
     ) -> Result<impl Iterator<Item = Result<EpochInput>> + use<>> {
+        let before = self.before();
         let owed = through.unwrap_or(self.recorded).min(self.recorded);
-        let mut inputs = journal::replay(&self.dir, 1)?;
-        if owed > 0 {
+        let mut inputs = journal::replay(&self.dir, before + 1)?;
+        if owed > before {
             inputs = inputs.at_least(owed);
         }
-        // Epochs are numbered from 1, without gaps.
-        let count = through.and_then(|through| usize::try_from(through).ok());
-        Ok(Reread::of(self.prepared, inputs)?.take(count.unwrap_or(usize::MAX)))
+        // Epochs are numbered without gaps.
+        let count = through.map(|through| through.saturating_sub(before));
+        let count = count.and_then(|count| usize::try_from(count).ok());
+        let inputs = Reread::of(self.prepared, inputs)?.take(count.unwrap_or(usize::MAX));
+        let is_wanted = before > 0 && through.is_none_or(|through| through >= before);
+        let base = if is_wanted { Some(self.base()?) } else { None };
+        Ok(base.into_iter().map(Ok).chain(inputs))
     }
 }
 
@@ -186,6 +234,11 @@ impl Tables {
             changes.iter().try_for_each(|change| table.apply(schema, change))?;
         }
         Ok(())
+    }
+
+    /// Whether no row of a table was ever taken away: its rows are in the order in which they came.
+    fn is_appended(&self, table: usize) -> bool {
+        matches!(self.tables.get(table), Some((_, _, Table::Appended(_))))
     }
 
     /// The rows of every table, by name.

@@ -15,8 +15,9 @@ use syncline_change::{Error, Result};
 use crate::disk::RealDisk;
 use crate::fs;
 
-/// The version of bundles that this build writes; it reads those up to it.
-const FORMAT: u32 = 1;
+/// The version of bundles that this build reads, with those before it. A whole run is written in the first,
+/// a slice in the second.
+const FORMAT: u32 = 2;
 
 const CONTENTS: &str = "bundle.json";
 /// Bounds what is read before anything is known.
@@ -31,6 +32,9 @@ pub struct Contents {
     /// Of the Syncline that wrote it.
     pub version: String,
     pub pipeline: String,
+    /// The first epoch that is in it, of a slice (see [`crate::slices`]); `None`: the run is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
     /// The last epoch that is in it.
     pub epoch: u64,
     /// Files that the journal refers to and that are not in it.
@@ -49,13 +53,19 @@ struct Entry {
 impl Contents {
     pub fn new(version: &str, pipeline: &str, epoch: u64, references: Vec<String>) -> Self {
         Self {
-            format: FORMAT,
+            format: 1,
             version: version.to_owned(),
             pipeline: pipeline.to_owned(),
+            from: None,
             epoch,
             references,
             files: BTreeMap::new(),
         }
+    }
+
+    /// Of a slice that begins with the epoch `from`.
+    pub fn of_slice(self, from: u64) -> Self {
+        Self { format: 2, from: Some(from), ..self }
     }
 
     /// The bytes of all files together.

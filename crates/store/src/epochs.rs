@@ -72,6 +72,8 @@ pub struct EpochLog {
     hash: blake3::Hash,
     /// Both, of the last record that is durable.
     durable: (Option<EpochRecord>, blake3::Hash),
+    /// The epoch before the first that the log has: of a slice, not 0.
+    before: u64,
 }
 
 impl EpochLog {
@@ -87,7 +89,7 @@ impl EpochLog {
         if !path.exists() {
             let none = None::<fn(&mut Vec<u8>) -> Result<()>>;
             let log = FrameWriter::create(&*disk, &path, Kind::Epochs, none)?;
-            return Ok((Self::new(disk, log, None, NO_RECORD.into()), None, None));
+            return Ok((Self::new(disk, log, None, NO_RECORD.into(), 0), None, None));
         }
         let mut last_frame = None;
         let (end, cut) = scan(&path, Kind::Epochs, |frame| {
@@ -102,7 +104,20 @@ impl EpochLog {
             Some(frame) => (Some(read(&path, &frame)?.record), blake3::hash(&frame.payload)),
             None => (None, NO_RECORD.into()),
         };
-        Ok((Self::new(disk, writer, last.clone(), hash), last, cut))
+        Ok((Self::new(disk, writer, last.clone(), hash, 0), last, cut))
+    }
+
+    /// Starts the log of a slice, whose first record follows that of the epoch `before` with the hash
+    /// `head`.
+    ///
+    /// # Errors
+    /// `Conflict` if there is a log already.
+    pub fn begin_after(dir: &DataDir, before: u64, head: blake3::Hash) -> Result<Self> {
+        if dir.epochs().exists() {
+            return Err(Error::conflict("there is an epoch log already"));
+        }
+        let (log, ..) = Self::open(dir)?;
+        Ok(Self { hash: head, durable: (None, head), before, ..log })
     }
 
     fn new(
@@ -110,9 +125,10 @@ impl EpochLog {
         log: FrameWriter,
         last: Option<EpochRecord>,
         hash: blake3::Hash,
+        before: u64,
     ) -> Self {
         let durable = (last.clone(), hash);
-        Self { disk, log, last, hash, durable }
+        Self { disk, log, last, hash, durable, before }
     }
 
     /// Appends a record, which outlives this process; it is durable after [`EpochLog::sync`].
@@ -159,7 +175,7 @@ impl EpochLog {
 
     /// The epoch of the last record; 0: there is none.
     pub fn last_epoch(&self) -> u64 {
-        self.last.as_ref().map_or(0, |record| record.epoch)
+        self.last.as_ref().map_or(self.before, |record| record.epoch)
     }
 
     /// The hash of the last record, which the next one will name; zeros: there is none.
@@ -185,13 +201,13 @@ impl EpochLog {
         }
         let path = self.log.path().to_owned();
         let log = FrameWriter::open(&*self.disk, &path, end)?;
-        *self = Self::new(self.disk.clone(), log, last, records.hash);
+        *self = Self::new(self.disk.clone(), log, last, records.hash, self.before);
         Ok(())
     }
 
     /// All records, oldest first.
     pub fn records(&self) -> Result<Records> {
-        Records::open(self.log.path().to_owned())
+        Records::open(self.log.path().to_owned(), 0, NO_RECORD.into())
     }
 }
 
@@ -199,7 +215,16 @@ impl EpochLog {
 /// epoch was ever recorded.
 pub fn records(dir: &DataDir) -> Result<Option<Records>> {
     let path = dir.epochs();
-    if path.exists() { Records::open(path).map(Some) } else { Ok(None) }
+    records_from(path, 0, NO_RECORD.into())
+}
+
+/// The records of a slice, as [`EpochLog::begin_after`] has begun it.
+pub fn records_after(dir: &DataDir, before: u64, head: blake3::Hash) -> Result<Option<Records>> {
+    records_from(dir.epochs(), before, head)
+}
+
+fn records_from(path: PathBuf, before: u64, head: blake3::Hash) -> Result<Option<Records>> {
+    if path.exists() { Records::open(path, before, head).map(Some) } else { Ok(None) }
 }
 
 /// Makes the records that were appended so far durable, also while another thread appends.
@@ -228,9 +253,9 @@ pub struct Records {
 }
 
 impl Records {
-    fn open(path: PathBuf) -> Result<Self> {
+    fn open(path: PathBuf, last_epoch: u64, hash: blake3::Hash) -> Result<Self> {
         let reader = FrameReader::open(&path, Kind::Epochs)?;
-        Ok(Self { path, reader, last_epoch: 0, hash: NO_RECORD.into(), is_over: false })
+        Ok(Self { path, reader, last_epoch, hash, is_over: false })
     }
 
     fn read(&mut self) -> Result<Option<ChainedRecord>> {

@@ -45,6 +45,7 @@ pub mod meanings;
 pub mod merkle;
 pub mod progress;
 mod sealed;
+pub mod slices;
 pub mod spill;
 pub mod state;
 

@@ -1,4 +1,5 @@
-//! A Merkle log: one hash for a list that only grows, and short proofs that an entry is in it.
+//! A Merkle log: one hash for a list that only grows, and short proofs that an entry is in it, or that a
+//! longer list begins with it.
 //!
 //! The tree and its proofs are those of RFC 9162 (Certificate Transparency, 2.1), over BLAKE3: the
 //! left part of a tree is the largest power of two that leaves something to the right. A leaf is
@@ -154,6 +155,81 @@ pub fn verify_inclusion(leaf: Hash, index: u64, len: u64, proof: &[Hash], root: 
         (at, last) = (at / 2, last / 2);
     }
     last == 0 && node == root
+}
+
+/// What shows that the tree of `leaves` begins with the tree of the first `len` of them (RFC 9162, 2.1.4.1).
+/// Empty if these are all, or none, or more than there are. Computes all of the tree.
+pub fn consistency_proof(leaves: &[Hash], len: usize) -> Vec<Hash> {
+    let mut proof = Vec::new();
+    if len == 0 || len >= leaves.len() {
+        return proof;
+    }
+    let root_of = |leaves: &[Hash]| {
+        let mut tree = MerkleLog::new();
+        tree.extend(leaves.iter().copied());
+        tree.root()
+    };
+    let (mut inside, mut len) = (leaves, len);
+    // Whether the part is the beginning of the whole tree, whose root the verifier has.
+    let mut is_start = true;
+    while len < inside.len() {
+        let (left, right) = inside.split_at(left_len(inside.len()));
+        let beside;
+        if len <= left.len() {
+            (inside, beside) = (left, right);
+        } else {
+            len -= left.len();
+            (inside, beside, is_start) = (right, left, false);
+        }
+        proof.push(root_of(beside));
+    }
+    if !is_start {
+        proof.push(root_of(inside));
+    }
+    proof.reverse();
+    proof
+}
+
+/// Whether `proof` shows that the tree of `second_len` leaves with the root `second` begins with that of
+/// `first_len` leaves with the root `first` (RFC 9162, 2.1.4.2). Of no leaves nothing is shown.
+pub fn verify_consistency(
+    (first_len, first): (u64, Hash),
+    (second_len, second): (u64, Hash),
+    proof: &[Hash],
+) -> bool {
+    if first_len == 0 || first_len > second_len {
+        return false;
+    }
+    if first_len == second_len {
+        return proof.is_empty() && first == second;
+    }
+    let mut rest = proof.iter();
+    // A perfect tree is a node of the second one, and its root known.
+    let start = if first_len.is_power_of_two() { Some(&first) } else { rest.next() };
+    let Some(start) = start else { return false };
+    // Where the node is on its level, and where that level ends.
+    let (mut at, mut last) = (first_len - 1, second_len - 1);
+    while at % 2 == 1 {
+        (at, last) = (at / 2, last / 2);
+    }
+    let (mut of_first, mut of_second) = (*start, *start);
+    for beside in rest {
+        if last == 0 {
+            return false;
+        }
+        if at % 2 == 1 || at == last {
+            of_first = node_hash(beside, &of_first);
+            of_second = node_hash(beside, &of_second);
+            // A last node without a sibling is moved up as it is.
+            while at != 0 && at.is_multiple_of(2) {
+                (at, last) = (at / 2, last / 2);
+            }
+        } else {
+            of_second = node_hash(&of_second, beside);
+        }
+        (at, last) = (at / 2, last / 2);
+    }
+    last == 0 && of_first == first && of_second == second
 }
 
 fn node_hash(left: &Hash, right: &Hash) -> Hash {

@@ -203,6 +203,14 @@ pub(crate) struct Verify {
     /// Computes every epoch again with the circuit and compares its changes with the recorded ones.
     #[arg(long)]
     pub(crate) replay: bool,
+    /// Lets the batch engine compute so many rows of each view [default: 100] in place of all of them,
+    /// from the input rows that they come from; every epoch is computed again with the circuit. Never
+    /// more than partly verified.
+    #[arg(long, value_name = "ROWS", num_args = 0..=1, default_missing_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sample: Option<u64>,
+    /// Chooses the same rows as a --sample before, which printed it.
+    #[arg(long, requires = "sample")]
+    pub(crate) seed: Option<u64>,
     /// Reads the targets of sinks and compares them with their views (file sinks).
     #[arg(long)]
     pub(crate) sinks: bool,
@@ -211,7 +219,7 @@ pub(crate) struct Verify {
     pub(crate) key: Option<PathBuf>,
     /// Goes on beside a running pipeline, at a low priority: verifies its newest checkpoint again and
     /// again, and tells it what was found.
-    #[arg(long, conflicts_with_all = ["at", "sinks"])]
+    #[arg(long, conflicts_with_all = ["at", "sinks", "seed"])]
     pub(crate) watch: bool,
     /// How long --watch waits after each round.
     #[arg(long, value_name = "DURATION", default_value = "30s", requires = "watch")]
@@ -274,8 +282,12 @@ pub(crate) struct Bundle {
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
     /// The last epoch that goes into it, in place of the last checkpoint's.
-    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, visible_alias = "to", value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) at: Option<u64>,
+    /// Writes a slice of the run: the epochs from this one on, with proofs that they are of the run, and
+    /// what tables held before.
+    #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) from: Option<u64>,
     /// Leaves out the files that the journal only refers to (`journal: reference`).
     #[arg(long)]
     pub(crate) by_reference: bool,

@@ -218,6 +218,8 @@ export interface VerificationReport {
   pipeline: string;
   epoch: number;
   input: { epochs: number; rows: number; root: string; chain: string } | null;
+  /** Which rows the batch engine computed, if not all. */
+  sample?: { rows: number; seed: number };
   views: {
     view: string;
     rows: number;
@@ -225,6 +227,8 @@ export interface VerificationReport {
     is_recorded: boolean;
     by_batch: boolean;
     by_replay: boolean;
+    /** So many of its rows the batch engine computed, in a verification of samples. */
+    sampled?: number;
   }[];
   sinks: { sink: string; epoch: number; lines: number }[];
   manifest: { run: string; epoch: number; key: string | null; is_signed: boolean } | null;

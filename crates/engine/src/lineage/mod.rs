@@ -11,7 +11,9 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use syncline_change::row::RowCodec;
 use syncline_change::{Error, ErrorKind, Result};
 
-use self::rows::{Keys, distinct};
+pub(crate) use self::rows::Keys;
+use self::rows::distinct;
+pub(crate) use self::trace::relation;
 use self::trace::{Trace, relations};
 use crate::batch::{BatchEngine, TableContent};
 use crate::content::Content;

@@ -10,7 +10,7 @@ use syncline_change::Result;
 use syncline_change::row::{RowCodec, canonical};
 
 /// Rows of one schema, to be asked whether others are among them.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     codec: RowCodec,
     rows: HashSet<Box<[u8]>>,
 }
@@ -22,7 +22,7 @@ impl Keys {
     }
 
     /// `rows`, as rows of `schema`.
-    pub(super) fn of(rows: &RecordBatch, schema: &SchemaRef) -> Result<Self> {
+    pub(crate) fn of(rows: &RecordBatch, schema: &SchemaRef) -> Result<Self> {
         let mut keys = Self::new(schema)?;
         keys.add(rows)?;
         Ok(keys)
@@ -35,7 +35,7 @@ impl Keys {
     }
 
     /// Which of `rows` are among these.
-    pub(super) fn which(&self, rows: &RecordBatch) -> Result<BooleanArray> {
+    pub(crate) fn which(&self, rows: &RecordBatch) -> Result<BooleanArray> {
         let encoded = self.codec.encode_batch(&self.fitted(rows)?)?;
         Ok(encoded.iter().map(|row| Some(self.rows.contains(row.data()))).collect())
     }

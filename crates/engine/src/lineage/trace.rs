@@ -335,7 +335,7 @@ pub(super) fn arrow_schema(plan: &LogicalPlan) -> SchemaRef {
 }
 
 /// The name of the table or view that is scanned; `None` for what only looks like one.
-fn relation(scan: &TableScan) -> Option<String> {
+pub(crate) fn relation(scan: &TableScan) -> Option<String> {
     let provider = source_as_provider(&scan.source).ok()?;
     let is_filled = (provider.as_ref() as &dyn std::any::Any).is::<MemTable>();
     is_filled.then(|| scan.table_name.table().to_owned())

@@ -1,11 +1,12 @@
 //! Runs views over random changes and holds every epoch against the batch engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::compute::filter_record_batch;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -314,6 +315,7 @@ impl Beside {
     fn explained(&self, circuit: &Circuit, number: u64, pick: usize) -> Result<(), String> {
         let (contents, watermark) = self.input(circuit);
         let (times, held) = ((number as i64, watermark), self.kept.all().unwrap());
+        check_claims(&self.batch, &contents, times, "view", &held, pick)?;
         check_explained(&self.batch, &contents, times, "view", &held, pick)
     }
 
@@ -337,6 +339,68 @@ impl Beside {
             show(&expect),
         );
     }
+}
+
+/// Looks for rows of what a view holds, from number `pick` on, and for rows that are no longer or not yet there.
+pub(crate) fn check_claims(
+    batch: &BatchEngine,
+    contents: &[TableContent],
+    (time_us, watermark_us): (i64, i64),
+    view: &str,
+    held: &RecordBatch,
+    pick: usize,
+) -> Result<(), String> {
+    let look_for = |contents: &[TableContent], rows: &RecordBatch| {
+        let found = batch.look_for(contents, time_us, |_| watermark_us, view, rows);
+        found.map_err(|error| error.report())
+    };
+    let content = |rows: &RecordBatch| {
+        let mut content = Content::new(held.schema(), vec![]).unwrap();
+        content.apply(&Batch::inserts(rows.clone())).unwrap();
+        content
+    };
+    let all = content(held);
+    for sample in [all.sample(1, pick as u64), all.sample(3, pick as u64), all.sample(1_000, 0)] {
+        let sample = sample.unwrap().all().unwrap();
+        let found = look_for(contents, &sample)?.all().unwrap();
+        if !same_bits(&found, &sample) {
+            return Err(format!("found\n{}\nof the rows\n{}", show(&found), show(&sample)));
+        }
+    }
+    // What the view would hold without some rows is claimed of it with all of them.
+    let fewer = |(name, rows): &TableContent| {
+        let fewer = rows.iter().map(|rows| {
+            let is_kept = |row: usize| Some(!(row + pick).is_multiple_of(3));
+            filter_record_batch(rows, &(0..rows.num_rows()).map(is_kept).collect()).unwrap()
+        });
+        (name.clone(), fewer.collect())
+    };
+    let fewer: Vec<TableContent> = contents.iter().map(fewer).collect();
+    let Ok(other) = batch.compute(&fewer, time_us, |_| watermark_us) else { return Ok(()) };
+    let (_, other) = other.into_iter().find(|(name, _)| name == view).unwrap();
+    let claimed = other.all().unwrap();
+    let found = look_for(contents, &claimed)?;
+    // All of those that are there are found, and no others.
+    let expected = held_among(held, &claimed);
+    if !same_bits(&found.all().unwrap(), &expected) {
+        let (found, claimed) = (show(&found.all().unwrap()), show(&claimed));
+        return Err(format!("found\n{found}\nand not\n{}\nof\n{claimed}", show(&expected)));
+    }
+    Ok(())
+}
+
+/// The rows of `held` that are among `claimed`.
+fn held_among(held: &RecordBatch, claimed: &RecordBatch) -> RecordBatch {
+    let codec = syncline_change::row::RowCodec::new(held.schema()).unwrap();
+    let encode = |rows: &RecordBatch| -> Vec<Vec<u8>> {
+        let encoded = codec.encode_batch(rows).unwrap();
+        encoded.iter().map(|row| row.data().to_vec()).collect()
+    };
+    let claimed: BTreeSet<Vec<u8>> = encode(claimed).into_iter().collect();
+    let mut kept: Vec<Vec<u8>> = encode(held);
+    kept.retain(|row| claimed.contains(row));
+    kept.sort();
+    codec.decode_batch(kept.iter().map(Vec::as_slice)).unwrap()
 }
 
 /// Explains row number `pick` of what a view holds, and holds the explanation against what it promises.

@@ -114,7 +114,7 @@ pub enum Notify {
 }
 
 /// `type: webhook` under `notify:`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Webhook {
     /// Where to post.
     pub url: String,

@@ -19,6 +19,14 @@ pub struct Copied {
     pub rows: u64,
 }
 
+/// The journal has rows that nobody knows the columns of.
+pub(super) fn no_longer_there(source: &str) -> Error {
+    Error::unsupported(format!(
+        "the journal has source `{source}`, which is no longer in the pipeline file"
+    ))
+    .hint("put the source back, with the columns that it had")
+}
+
 impl Past<'_> {
     /// Copies journal, epoch log, checkpoints, manifests and what views meant, up to the epoch `through`, into
     /// a new data directory. Every hash stays what it was. How far sinks had got is not copied.
@@ -51,11 +59,7 @@ impl Past<'_> {
                 .iter()
                 .find(|part| !sources.iter().any(|(name, _)| *name == part.source))
             {
-                return Err(Error::unsupported(format!(
-                    "the journal has source `{}`, which is no longer in the pipeline file",
-                    part.source
-                ))
-                .hint("put the source back, with the columns that it had"));
+                return Err(no_longer_there(&part.source));
             }
             let digest = journal.append(&input)?.to_hex();
             let recorded = record.record.input.as_deref();

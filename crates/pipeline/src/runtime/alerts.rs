@@ -1,6 +1,7 @@
-//! Alerts: standing queries that tell somebody when a row appears and when it goes.
+//! Alerts: standing queries that tell somebody when a row appears and when it goes. Whoever is told of
+//! alerts by a webhook is also told when a verification finds that something differs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use super::retry::Backoff;
 use super::sources::until;
 use super::state::Shared;
 use super::status::Event;
-use crate::file::spec::Notify;
+use crate::file::spec::{Notify, Webhook};
 use crate::prepare::{Prepared, alert_view};
+use crate::verify::report::Report;
 
 /// How much of an alert's past is kept for the page.
 const HISTORY_MAX: usize = 200;
@@ -26,12 +28,18 @@ const HISTORY_MAX: usize = 200;
 const NOTICES_QUEUED_MAX: usize = 1_000;
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 const WEBHOOK_TRIES_MAX: u32 = 6;
+/// Differences of a verification that are told; of how many there are, more is not said.
+const MISMATCHES_TOLD_MAX: usize = 20;
+/// Epochs of which it is remembered that their verification was told of.
+const EPOCHS_TOLD_MAX: usize = 1_000;
 
 /// All alerts of a pipeline and which rows fire now.
 pub struct Alerts {
     alerts: Vec<Alert>,
     notices: mpsc::Sender<Notice>,
     outbox: Mutex<Option<mpsc::Receiver<Notice>>>,
+    /// The epochs as of which a verification found that something differs.
+    differing: Mutex<BTreeSet<u64>>,
 }
 
 struct Alert {
@@ -91,7 +99,13 @@ pub struct AlertStatus {
 }
 
 /// Something to tell somebody.
-struct Notice {
+enum Notice {
+    Alert(AlertNotice),
+    /// A verification found differences; what is posted of it.
+    Mismatch(Value),
+}
+
+struct AlertNotice {
     alert: String,
     fired: bool,
     row: Value,
@@ -113,7 +127,42 @@ impl Alerts {
             let codec = RowCodec::new(schema).ok();
             Some(Alert { name: name.clone(), view, key, codec, firing: Mutex::default() })
         });
-        Self { alerts: alerts.collect(), notices, outbox: Mutex::new(Some(outbox)) }
+        Self {
+            alerts: alerts.collect(),
+            notices,
+            outbox: Mutex::new(Some(outbox)),
+            differing: Mutex::default(),
+        }
+    }
+
+    /// Tells all webhooks of the differences that a verification of the run has found; not of those as of
+    /// an epoch of which they have been told before. A report without any is passed over.
+    pub fn tell_verified(&self, report: &Report, at_us: i64) {
+        if report.mismatches.is_empty() || !self.is_first_of(report.epoch) {
+            return;
+        }
+        let told = &report.mismatches[..report.mismatches.len().min(MISMATCHES_TOLD_MAX)];
+        let body = json!({
+            "pipeline": report.pipeline,
+            "event": "mismatch",
+            "epoch": report.epoch,
+            "differences": report.mismatches.len(),
+            "mismatches": told,
+            "at": moment(at_us),
+        });
+        if self.notices.try_send(Notice::Mismatch(body)).is_err() {
+            tracing::error!("too many notices wait: that of a verification is dropped");
+        }
+    }
+
+    /// Whether nobody was told of this epoch yet.
+    fn is_first_of(&self, epoch: u64) -> bool {
+        let mut differing = self.differing.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = differing.insert(epoch);
+        while differing.len() > EPOCHS_TOLD_MAX {
+            differing.pop_first();
+        }
+        is_first
     }
 
     /// Takes in an epoch's changes. Only what is new is told.
@@ -135,9 +184,13 @@ impl Alerts {
                     row: event.row.clone(),
                     at_us,
                 });
-                let notice =
-                    Notice { alert: alert.name.clone(), fired: event.fired, row: event.row, at_us };
-                if self.notices.try_send(notice).is_err() {
+                let notice = AlertNotice {
+                    alert: alert.name.clone(),
+                    fired: event.fired,
+                    row: event.row,
+                    at_us,
+                };
+                if self.notices.try_send(Notice::Alert(notice)).is_err() {
                     tracing::error!(
                         alert = alert.name,
                         "too many notices wait: this one is dropped"
@@ -275,7 +328,14 @@ pub(super) fn spawn(
         loop {
             tokio::select! {
                 biased;
-                Some(notice) = outbox.recv() => tell(&pipeline, &notify, &notice, &shared).await,
+                Some(notice) = outbox.recv() => match notice {
+                    Notice::Mismatch(body) => {
+                        for webhook in webhooks(&notify) {
+                            post("verification", webhook, body.clone(), &shared).await;
+                        }
+                    }
+                    Notice::Alert(notice) => tell(&pipeline, &notify, &notice, &shared).await,
+                },
                 // Nothing more can happen, and all that did is told.
                 () = until(computed.clone()) => return,
             }
@@ -286,7 +346,7 @@ pub(super) fn spawn(
 async fn tell(
     pipeline: &str,
     notify: &BTreeMap<String, Vec<Notify>>,
-    notice: &Notice,
+    notice: &AlertNotice,
     shared: &Shared,
 ) {
     let event = if notice.fired { "fired" } else { "resolved" };
@@ -300,10 +360,9 @@ async fn tell(
                     "alert": notice.alert,
                     "event": event,
                     "row": notice.row,
-                    "at": rows_json::timestamp(notice.at_us, arrow::datatypes::TimeUnit::Microsecond)
-                        .map(rows_json::rfc3339),
+                    "at": moment(notice.at_us),
                 });
-                post(&notice.alert, &webhook.url, &webhook.headers, body, shared).await;
+                post(&notice.alert, webhook, body, shared).await;
             }
         }
     }
@@ -315,16 +374,30 @@ async fn tell(
     }
 }
 
-async fn post(
-    alert: &str,
-    url: &str,
-    headers: &IndexMap<String, String>,
-    body: Value,
-    shared: &Shared,
-) {
+/// All webhooks of the pipeline, each once.
+fn webhooks(notify: &BTreeMap<String, Vec<Notify>>) -> Vec<&Webhook> {
+    let mut webhooks = Vec::new();
+    for way in notify.values().flatten() {
+        if let Notify::Webhook(webhook) = way
+            && !webhooks.contains(&webhook)
+        {
+            webhooks.push(webhook);
+        }
+    }
+    webhooks
+}
+
+/// RFC 3339, if the time is one of its years.
+fn moment(at_us: i64) -> Option<String> {
+    rows_json::timestamp(at_us, arrow::datatypes::TimeUnit::Microsecond).map(rows_json::rfc3339)
+}
+
+/// Posts something about `of`, a few times if need be.
+async fn post(of: &str, webhook: &Webhook, body: Value, shared: &Shared) {
     let mut backoff = Backoff::tries(WEBHOOK_TRIES_MAX);
     loop {
-        let (url, headers, body) = (url.to_owned(), headers.clone(), body.to_string());
+        let Webhook { url, headers } = webhook.clone();
+        let body = body.to_string();
         let sent = tokio::task::spawn_blocking(move || {
             let agent: ureq::Agent =
                 ureq::Agent::config_builder().timeout_global(Some(WEBHOOK_TIMEOUT)).build().into();
@@ -339,10 +412,10 @@ async fn post(
             Ok(Err(error)) => {
                 shared.count_error(syncline_change::ErrorKind::Unavailable);
                 if !backoff.may_try_again() {
-                    tracing::error!(alert, "the webhook could not be told: {error}");
+                    tracing::error!(alert = of, "the webhook could not be told: {error}");
                     return;
                 }
-                tracing::warn!(alert, "the webhook did not answer, trying again: {error}");
+                tracing::warn!(alert = of, "the webhook did not answer, trying again: {error}");
                 backoff.wait().await;
             }
             Err(_) => return,

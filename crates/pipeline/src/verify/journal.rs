@@ -52,13 +52,13 @@ impl<'a> Comparison<'a> {
     pub(super) fn new(run: &'a Run<'a>, circuit: &Circuit) -> Result<Self> {
         let views = circuit.views().iter();
         Ok(Self {
-            records: epochs::records(run.past.dir())?,
+            records: run.past.records()?,
             recorded: Recorded::read(run.past.dir())?,
             circuit: views.map(|view| (view.name.clone(), view.schema.clone())).collect(),
             run,
-            input: MerkleLog::new(),
+            input: run.past.input_before(),
             chain: String::new(),
-            epoch: 0,
+            epoch: run.past.before(),
             rows: 0,
             unhashed: 0,
         })
@@ -85,6 +85,10 @@ impl<'a> Comparison<'a> {
         output: Option<&StepOutput>,
     ) -> Result<Option<Mismatch>> {
         let epoch = summary.epoch;
+        if epoch <= self.run.past.before() {
+            // It stands for others, and nobody recorded it.
+            return Ok(None);
+        }
         let Some(records) = &mut self.records else { return Ok(None) };
         let record = match records.next() {
             None => {
@@ -123,7 +127,7 @@ impl<'a> Comparison<'a> {
             return Ok(None);
         }
         for ((name, schema), changes) in self.circuit.iter().zip(&output.views) {
-            if !self.recorded.has(name, record.epoch) {
+            if !self.recorded.has(name, record.epoch) || self.run.past.is_left_out(name) {
                 continue;
             }
             let now = record_of(schema, changes)?;
@@ -148,9 +152,29 @@ impl<'a> Comparison<'a> {
         Ok(None)
     }
 
+    /// The hash of the record of `epoch`, by way of those after the last that was compared.
+    pub(super) fn chain_at(&mut self, epoch: u64) -> Result<std::result::Result<String, Mismatch>> {
+        let mut at = self.epoch;
+        while let Some(records) = self.records.as_mut().filter(|_| at < epoch) {
+            match records.next() {
+                Some(Ok(_)) => at += 1,
+                Some(Err(error)) if error.kind() == ErrorKind::Corrupt => {
+                    return Ok(Err(Mismatch::of_error("the epoch log", Some(at + 1), &error)));
+                }
+                Some(Err(error)) => return Err(error),
+                None => {
+                    let message = "the epoch log has no record of it";
+                    return Ok(Err(Mismatch::new("the epoch log", Some(at + 1), message)));
+                }
+            }
+        }
+        let head = self.records.as_ref().map(|records| records.head().to_hex().to_string());
+        Ok(Ok(head.unwrap_or_default()))
+    }
+
     pub(super) fn finish(self, report: &mut Report) {
         report.input = Some(InputCheck {
-            epochs: self.epoch,
+            epochs: self.epoch - self.run.past.before(),
             rows: self.rows,
             root: blake3::Hash::from(self.input.root()).to_hex().to_string(),
             chain: self.chain,

@@ -66,6 +66,17 @@ impl Claims {
         }
     }
 
+    /// The last epoch that it is about, and the root and the chain head that it says.
+    pub(super) fn said(&self) -> (u64, &str, &str) {
+        let journal = &self.statement.predicate.dependencies.journal;
+        (self.check.epoch, &journal.root, &journal.chain_head)
+    }
+
+    /// Root and chain are those of the run, which was not gone through up to there.
+    pub(super) fn is_shown(&mut self) {
+        self.is_met = Some(true);
+    }
+
     /// Compares the rest with what was found.
     pub(super) fn finish(self, prepared: &Prepared, report: &mut Report) {
         let mut differences = Vec::new();

@@ -5,14 +5,17 @@
 //! rows without a circuit. [`report`] says what was compared, what differed, and what nobody looked at.
 //!
 //! In the order of the work: `journal` (input against epoch log), `views` (contents against digests),
-//! `sinks` (targets against contents), `manifest` (what was signed against all of it), `divergence` (where
-//! and in which rows, once something differs).
+//! `sample` (some rows of them, where all would take too long), `sinks` (targets against contents), `slice`
+//! (what a few epochs stand on), `manifest` (what was signed against all of it), `divergence` (where and in
+//! which rows, once something differs).
 
 mod divergence;
 mod journal;
 mod manifest;
 pub mod report;
+mod sample;
 mod sinks;
+mod slice;
 mod views;
 
 #[cfg(test)]
@@ -32,6 +35,8 @@ use crate::prepare::Prepared;
 use journal::Comparison;
 use manifest::Claims;
 use report::{Mismatch, Report};
+use sample::Chosen;
+pub use sample::Sample;
 
 /// What is to be verified.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,8 @@ pub struct Options {
     pub at: Option<u64>,
     /// Computes every epoch again, and compares its changes.
     pub replay: bool,
+    /// The batch engine computes some rows of each view, not all of them; every epoch is computed again.
+    pub sample: Option<Sample>,
     /// Reads the targets of sinks, and compares them with their views.
     pub sinks: bool,
     /// The run goes on: nothing is said of epochs after the one that is verified.
@@ -63,6 +70,32 @@ pub fn verify(
     verify_with(prepared, &prepared.views, data_dir, options, progress)
 }
 
+/// Verifies the slice of a run in `folder`, as a whole and epoch by epoch.
+///
+/// # Errors
+/// `Config` if `options` ask for what a slice does not have; what keeps it from being looked at at all.
+pub fn verify_slice(
+    prepared: &Prepared,
+    folder: &Path,
+    options: &Options,
+    progress: &dyn Fn(u64),
+) -> Result<Report, LoadError> {
+    slice::check_options(options)?;
+    let mut report = Report::new(&prepared.pipeline.spec.name);
+    match Past::open_slice(prepared, folder) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            report.mismatches.push(Mismatch::of_error("the slice", None, &error));
+        }
+        opened => {
+            let past = opened?;
+            let at = Some(past.recorded());
+            let options = Options { at, replay: true, ..options.clone() };
+            verify_past(prepared, &prepared.views, &past, &options, progress, &mut report)?;
+        }
+    }
+    Ok(report)
+}
+
 /// As [`verify`]; the circuit computes `circuit_views`, which tests let differ from the views.
 fn verify_with(
     prepared: &Prepared,
@@ -72,20 +105,31 @@ fn verify_with(
     progress: &dyn Fn(u64),
 ) -> Result<Report, LoadError> {
     let mut report = Report::new(&prepared.pipeline.spec.name);
-    report.mismatches.extend(lock_mismatch(prepared));
-    let past = match Past::open(prepared, data_dir) {
+    match Past::open(prepared, data_dir) {
         Err(error) if error.kind() == ErrorKind::Corrupt => {
+            report.mismatches.extend(lock_mismatch(prepared));
             report.mismatches.push(Mismatch::of_error("the epoch log", None, &error));
-            return Ok(report);
         }
-        opened => opened?,
-    };
-    report.mismatches.extend(views::plan_mismatches(prepared, &past)?);
+        opened => verify_past(prepared, circuit_views, &opened?, options, progress, &mut report)?,
+    }
+    Ok(report)
+}
+
+fn verify_past(
+    prepared: &Prepared,
+    circuit_views: &[ViewDef],
+    past: &Past<'_>,
+    options: &Options,
+    progress: &dyn Fn(u64),
+    report: &mut Report,
+) -> Result<(), LoadError> {
+    report.mismatches.extend(lock_mismatch(prepared));
+    report.mismatches.extend(views::plan_mismatches(prepared, past)?);
     if past.recorded() == 0 {
         report.unchecked.push("everything: nothing has run here yet".to_owned());
-        return Ok(report);
+        return Ok(());
     }
-    let checkpoint = checkpoint(&past, options, &mut report)?;
+    let checkpoint = checkpoint(past, options, report)?;
     let epoch = options.at.or(checkpoint.as_ref().map(|c| c.epoch)).unwrap_or(past.recorded());
     if epoch > past.recorded() {
         return Err(Error::config(format!("there is no epoch {epoch} yet"))
@@ -93,13 +137,14 @@ fn verify_with(
             .into());
     }
     report.epoch = epoch;
+    report.sample = options.sample;
     let replays = options.replay
+        || options.sample.is_some()
         || options.sinks
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
-    let (past, checkpoint) = (&past, checkpoint.as_ref());
+    let checkpoint = checkpoint.as_ref();
     let run = Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
-    run.verify(&mut report)?;
-    Ok(report)
+    run.verify(report)
 }
 
 /// A verification under way.
@@ -119,6 +164,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn verify(&self, report: &mut Report) -> Result<(), LoadError> {
+        slice::begin(self, report)?;
         let mut state = self.state()?;
         let mut tables = Tables::new(self.prepared);
         let mut sinks = match self.options.sinks {
@@ -164,8 +210,15 @@ impl Run<'_> {
             if let (Some(sinks), Some(output)) = (&mut sinks, &output) {
                 sinks.take(epoch, output, &state)?;
             }
+            if self.past.slice().is_some()
+                && epoch == self.past.before()
+                && !slice::check_base(self, &state, report)?
+            {
+                break;
+            }
             if epoch == self.epoch {
-                at_epoch = Some(views::Moment::of(self.prepared, &state));
+                let chosen = self.options.sample.map(|sample| Chosen::of(&state, sample));
+                at_epoch = Some((views::Moment::of(self.prepared, &state), chosen.transpose()?));
                 if let Some(mismatch) = self.root_mismatch(&comparison) {
                     report.mismatches.push(mismatch);
                 }
@@ -173,9 +226,11 @@ impl Run<'_> {
             }
             (self.progress)(epoch);
         }
+        slice::check_anchor(self, &mut comparison, claims.as_mut(), report)?;
         comparison.finish(report);
         match at_epoch {
-            Some(moment) => views::check_batch(self, &tables, moment, report)?,
+            Some((moment, Some(chosen))) => chosen.check(self, &tables, &moment, report)?,
+            Some((moment, None)) => views::check_batch(self, &tables, moment, report)?,
             None => report.unchecked.push(format!("the views at epoch {}", self.epoch)),
         }
         if let Some(claims) = claims {
@@ -183,7 +238,7 @@ impl Run<'_> {
         }
         if let Some(sinks) = sinks {
             sinks.finish(self.past, report)?;
-        } else if !self.prepared.pipeline.spec.sinks.is_empty() {
+        } else if !self.prepared.pipeline.spec.sinks.is_empty() && self.past.slice().is_none() {
             report.notes.push("what is in the targets of sinks (--sinks)".to_owned());
         }
         if self.epoch < last {

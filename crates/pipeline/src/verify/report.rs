@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use syncline_change::Error;
 
+pub use super::sample::Sample;
+
 /// How much of a run is as it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -21,6 +23,12 @@ pub struct Report {
     /// The views are those at the end of this epoch.
     pub epoch: u64,
     pub input: Option<InputCheck>,
+    /// Which epochs they are, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<SliceCheck>,
+    /// Which rows the batch engine computed, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     pub views: Vec<ViewCheck>,
     pub sinks: Vec<SinkCheck>,
     pub manifest: Option<ManifestCheck>,
@@ -56,6 +64,21 @@ pub struct InputCheck {
     pub chain: String,
 }
 
+/// A few epochs that are of a run, over what its tables are said to have held before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SliceCheck {
+    /// The first epoch.
+    pub from: u64,
+    /// Rows of tables before it, of which nothing shows that they are right.
+    pub base_rows: u64,
+    /// Views that had the digest of the checkpoint before it, over these.
+    pub base_views: u64,
+    /// The epochs are held against what the run wrote down at the end of this one: in a `checkpoint` or a
+    /// `manifest`.
+    pub anchor: u64,
+    pub by: String,
+}
+
 /// A view whose content was found as recorded, or by two ways the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ViewCheck {
@@ -69,6 +92,9 @@ pub struct ViewCheck {
     pub by_batch: bool,
     /// The circuit computed it again, and every epoch's changes were as recorded.
     pub by_replay: bool,
+    /// So many of its rows the batch engine computed, in place of all; of a verification of samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<u64>,
 }
 
 /// A sink whose target holds what its view says.
@@ -110,6 +136,8 @@ impl Report {
             pipeline: pipeline.to_owned(),
             epoch: 0,
             input: None,
+            slice: None,
+            sample: None,
             views: vec![],
             sinks: vec![],
             manifest: None,

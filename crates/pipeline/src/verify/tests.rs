@@ -137,6 +137,11 @@ fn replay() -> Options {
     Options { replay: true, ..Options::default() }
 }
 
+/// So many rows of each view.
+fn sample(rows: u64, seed: u64) -> Options {
+    Options { sample: Some(Sample { rows, seed }), ..Options::default() }
+}
+
 fn with_sinks() -> Options {
     Options { sinks: true, ..Options::default() }
 }
@@ -369,6 +374,62 @@ fn an_operator_that_was_wrong_is_found_with_its_first_epoch_and_rows() {
             mismatch.rows.iter().any(|r| r.contains("only by the batch engine: [\"item2\",10,"))
         );
     }
+}
+
+#[test]
+fn a_sample_of_rows_is_checked_and_the_rest_is_said_not_to_be() {
+    let shop = Shop::new();
+    let report = shop.verify(&sample(3, 7));
+    assert_eq!(report.verdict(), Verdict::Partly, "{report:#?}");
+    assert_eq!(report.sample, Some(Sample { rows: 3, seed: 7 }));
+    assert_eq!(report.input.as_ref().unwrap().rows, 60);
+    for view in &report.views {
+        assert!(view.by_replay && !view.by_batch, "{view:?}");
+        assert_eq!(view.sampled, Some(3), "{view:?}");
+    }
+    let large = report.views.iter().find(|view| view.view == "large").unwrap().rows;
+    let unchecked = [
+        "view totals, by the batch engine: 1 of 4 rows, and whether rows are missing".to_owned(),
+        format!(
+            "view large, by the batch engine: {} of {large} rows, and whether rows are missing",
+            large - 3
+        ),
+    ];
+    assert_eq!(report.unchecked, unchecked);
+    // The same rows again, all of them, and as of another epoch: never more than partly.
+    assert_eq!(shop.verify(&sample(3, 7)).views.len(), 2);
+    let report = shop.verify(&sample(1_000, 7));
+    assert_eq!(report.verdict(), Verdict::Partly, "{report:#?}");
+    assert_eq!(report.unchecked[0], "view totals, by the batch engine: whether rows are missing");
+    let report = shop.verify(&Options { at: Some(3), ..sample(2, 7) });
+    assert_eq!((report.verdict(), report.epoch), (Verdict::Partly, 3), "{report:#?}");
+    // What the journal and the epoch log say is looked at as always.
+    shop.forge(|records| records[4].views.get_mut("totals").unwrap().digest = "ab".repeat(32));
+    check(&shop.differences(&sample(1, 7)), &["view totals [5]", "computed again: +1"]);
+}
+
+#[test]
+fn a_wrong_row_is_found_if_it_is_in_the_sample() {
+    let (shop, wrong) = run_with_wrong_operator();
+    let prepared = shop.prepared();
+    let verified = |options: &Options| {
+        super::verify_with(&prepared, &wrong, &shop.data(), options, &|_| ()).unwrap()
+    };
+    // The row of item2 is wrong, one of four.
+    let report = verified(&sample(4, 0));
+    assert_eq!(report.verdict(), Verdict::Mismatch, "{report:#?}");
+    let [mismatch] = &report.mismatches[..] else { panic!("{report:#?}") };
+    assert_eq!((mismatch.what.as_str(), mismatch.epoch), ("view totals", Some(shop.epochs())));
+    assert!(
+        mismatch.rows.len() == 1 && mismatch.rows[0].contains("only by the circuit: [\"item2\",")
+    );
+    assert!(report.views.iter().all(|view| view.view != "totals"), "{report:#?}");
+    // Of single rows, some are the wrong one, and others are right.
+    let verdicts: Vec<Verdict> = (0..20).map(|seed| verified(&sample(1, seed)).verdict()).collect();
+    assert!(verdicts.contains(&Verdict::Mismatch) && verdicts.contains(&Verdict::Partly));
+    assert!(!verdicts.contains(&Verdict::Verified));
+    let again: Vec<Verdict> = (0..20).map(|seed| verified(&sample(1, seed)).verdict()).collect();
+    assert_eq!(again, verdicts, "a seed is a choice");
 }
 
 #[test]

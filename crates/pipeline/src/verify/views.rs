@@ -77,7 +77,7 @@ pub(super) fn check_replayed(
     if !run.replays {
         return Ok(());
     }
-    for (name, content) in state.contents() {
+    for (name, content) in state.contents().filter(|(name, _)| !run.past.is_left_out(name)) {
         let digest = content.digest(name)?.hex();
         let recorded = recorded_digest(run, name);
         if recorded.is_some_and(|recorded| recorded != digest) {
@@ -93,6 +93,7 @@ pub(super) fn check_replayed(
             is_recorded: recorded.is_some(),
             by_batch: false,
             by_replay: true,
+            sampled: None,
         });
     }
     Ok(())
@@ -117,7 +118,7 @@ pub(super) fn check_batch(
     let engine = run.prepared.batch_engine()?;
     let watermark = |view: &str| moment.watermark(view);
     let computed = engine.compute_each(&tables.contents()?, moment.time_us, watermark)?;
-    for (name, content) in computed {
+    for (name, content) in computed.into_iter().filter(|(name, _)| !run.past.is_left_out(name)) {
         match content {
             Ok(_) if goes_by_idleness(run.prepared, &name) => {
                 skip(&name, "it depends on when sources were idle", report);
@@ -130,12 +131,18 @@ pub(super) fn check_batch(
 }
 
 /// The batch engine has nothing to say about a view.
-fn skip(name: &str, why: &str, report: &mut Report) {
+pub(super) fn skip(name: &str, why: &str, report: &mut Report) {
     let is_replayed = report.views.iter().any(|check| check.view == name);
     let by = if is_replayed { "only by the circuit" } else { "at all (--replay would)" };
     report
         .unchecked
         .push(format!("view {}, by the batch engine: {why}; it was checked {by}", shown(name)));
+}
+
+/// Whether a mismatch of the view was found before.
+pub(super) fn is_known_to_differ(name: &str, report: &Report) -> bool {
+    let what = format!("view {name}");
+    report.mismatches.iter().any(|mismatch| mismatch.what == what)
 }
 
 fn check_view(
@@ -144,8 +151,7 @@ fn check_view(
     content: &Content,
     report: &mut Report,
 ) -> Result<(), LoadError> {
-    let is_known = |mismatch: &Mismatch| mismatch.what == format!("view {name}");
-    if report.mismatches.iter().any(is_known) {
+    if is_known_to_differ(name, report) {
         return Ok(());
     }
     let digest = content.digest(name)?.hex();
@@ -168,6 +174,7 @@ fn check_view(
                 is_recorded: true,
                 by_batch: true,
                 by_replay: false,
+                sampled: None,
             });
         }
         Some(_) => report.mismatches.push(diverged(run, name, content)?),
@@ -200,7 +207,7 @@ fn diverged(run: &Run<'_>, name: &str, content: &Content) -> Result<Mismatch, Lo
 }
 
 /// Whether what a view shows depends on when sources were waited for no more.
-fn goes_by_idleness(prepared: &Prepared, name: &str) -> bool {
+pub(super) fn goes_by_idleness(prepared: &Prepared, name: &str) -> bool {
     let view = prepared.views.iter().find(|view| view.name == name);
     let is_idle = |table: &syncline_engine::TableDef| {
         table.event_time.as_ref().is_some_and(|time| time.idle_us.is_some())
@@ -209,7 +216,7 @@ fn goes_by_idleness(prepared: &Prepared, name: &str) -> bool {
 }
 
 /// A view by the name that people know it by.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     match alert_of(name) {
         Some(alert) => format!("of alert {alert}"),
         None => name.to_owned(),

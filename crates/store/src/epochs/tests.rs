@@ -43,6 +43,34 @@ fn rewrite(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
+fn a_slice_of_the_log_hangs_on_the_record_before_it() {
+    let (_dir, data) = with_records(4);
+    let mut all = records(&data).unwrap().unwrap();
+    let first_two: Vec<_> = all.by_ref().take(2).map(Result::unwrap).collect();
+    assert_eq!(first_two.len(), 2);
+    let head = all.head();
+    let rest: Vec<_> = all.by_ref().map(Result::unwrap).collect();
+
+    let dir = crate::scratch::dir();
+    let slice = DataDir::open(dir.path()).unwrap();
+    let mut log = EpochLog::begin_after(&slice, 2, head).unwrap();
+    assert!(log.append(&record(2)).is_err());
+    for epoch in [3, 4] {
+        log.append(&record(epoch)).unwrap();
+    }
+    log.sync().unwrap();
+    assert_eq!(log.head(), all.head());
+    assert!(EpochLog::begin_after(&slice, 2, head).is_err());
+    let mut read = records_after(&slice, 2, head).unwrap().unwrap();
+    assert_eq!(read.by_ref().map(Result::unwrap).collect::<Vec<_>>(), rest);
+    assert_eq!(read.head(), all.head());
+    // It is no log from the beginning, nor does it follow another record.
+    let first = |records: Option<Records>| records.unwrap().next().unwrap().unwrap_err().kind();
+    assert_eq!(first(records(&slice).unwrap()), ErrorKind::Corrupt);
+    assert_eq!(first(records_after(&slice, 2, all.head()).unwrap()), ErrorKind::Corrupt);
+}
+
+#[test]
 fn records_read_back_in_a_chain() {
     let (_dir, data) = with_records(4);
     let (log, last, cut) = EpochLog::open(&data).unwrap();

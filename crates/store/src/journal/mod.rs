@@ -103,6 +103,32 @@ pub struct Standing {
     pub finished: bool,
 }
 
+/// Where a journal stands between two epochs: from what the frames of the next one count on.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    last_epoch: u64,
+    frames: u64,
+    /// How many frames each source has, and how it stands.
+    sources: BTreeMap<String, (u64, Standing)>,
+    ticks: u64,
+}
+
+impl Place {
+    /// Goes on behind `input`, the next epoch.
+    pub fn pass(&mut self, input: &EpochInput) {
+        self.last_epoch = input.epoch;
+        self.frames += frames_of(input);
+        if input.inputs.is_empty() {
+            self.ticks += 1;
+        }
+        for part in &input.inputs {
+            let (frames, standing) = self.sources.entry(part.source.clone()).or_default();
+            *frames += 1;
+            standing.advance(part.position.as_ref(), part.finished);
+        }
+    }
+}
+
 /// What [`Journal::open`] found.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
@@ -187,6 +213,27 @@ impl Journal {
             segment_bytes_max: SEGMENT_BYTES_MAX,
         };
         Ok((journal, found.recovery))
+    }
+
+    /// Starts a journal that has the epochs behind `place` alone: they get the bytes that they have in the
+    /// whole one.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); `Conflict` if there is a journal already.
+    pub fn begin_at(dir: &DataDir, sources: &[(String, SchemaRef)], place: &Place) -> Result<Self> {
+        let (mut journal, found) = Self::open(dir, sources, 0)?;
+        if found.last_epoch > 0 {
+            return Err(Error::conflict("there is a journal already"));
+        }
+        for (source, (frames, standing)) in &place.sources {
+            if let Some(writer) = journal.sources.get_mut(source) {
+                writer.begin_at(*frames, standing.clone());
+            }
+            journal.standings.insert(source.clone(), standing.clone());
+        }
+        journal.ticks.begin_at(place.ticks, Standing::default());
+        (journal.last_epoch, journal.frames) = (place.last_epoch, place.frames);
+        Ok(journal)
     }
 
     /// Lets segments grow to about `bytes` instead of 64 MiB.

@@ -380,3 +380,36 @@ fn old_segments_go_and_it_says_so() {
     let_go(&data, 3).unwrap();
     assert_eq!(first(&data).unwrap(), 101);
 }
+
+#[test]
+fn the_end_of_a_journal_is_what_it_is_without_the_beginning() {
+    let (whole, slice) = (crate::scratch::dir(), crate::scratch::dir());
+    let (whole, slice) =
+        (DataDir::open(whole.path()).unwrap(), DataDir::open(slice.path()).unwrap());
+    let epochs = [
+        epoch(1, &["a"]),
+        epoch(2, &[]),
+        epoch(3, &["b", "a"]),
+        epoch(4, &["a"]),
+        epoch(5, &[]),
+        epoch(6, &["a", "b"]),
+    ];
+    let (mut journal, _) = Journal::open(&whole, &sources(&["a", "b"]), 0).unwrap();
+    let digests: Vec<_> = epochs.iter().map(|epoch| journal.append(epoch).unwrap()).collect();
+    let mut place = Place::default();
+    epochs[..3].iter().for_each(|epoch| place.pass(epoch));
+    let mut journal = Journal::begin_at(&slice, &sources(&["a", "b"]), &place).unwrap();
+    assert!(journal.append(&epochs[0]).is_err());
+    for (epoch, digest) in epochs.iter().zip(&digests).skip(3) {
+        assert_eq!(journal.append(epoch).unwrap(), *digest, "epoch {}", epoch.epoch);
+    }
+    let read: Vec<_> = replay(&slice, 4).unwrap().map(Result::unwrap).collect();
+    assert_eq!(read.len(), 3);
+    for ((read, epoch), digest) in read.iter().zip(&epochs[3..]).zip(&digests[3..]) {
+        assert_same(read, epoch);
+        assert_eq!(read.digest, Some(*digest));
+    }
+    assert!(Journal::begin_at(&slice, &sources(&["a", "b"]), &place).is_err());
+    // Without one of its epochs it is damaged.
+    assert!(replay(&slice, 3).unwrap().next().unwrap().is_err());
+}

@@ -89,6 +89,11 @@ impl SourceWriter {
         Ok(writer)
     }
 
+    /// Counts on from frames that are elsewhere.
+    pub(super) fn begin_at(&mut self, frames: u64, standing: Standing) {
+        (self.number, self.standing) = (frames, standing);
+    }
+
     fn take_over(&mut self, tail: Tail) -> Result<()> {
         let log = FrameWriter::open(&*self.disk, tail.path(), tail.end())?;
         self.closed_bytes = tail.folder_bytes().saturating_sub(log.end());

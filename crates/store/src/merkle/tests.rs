@@ -58,6 +58,40 @@ fn every_leaf_has_a_proof_and_no_other_place() {
 }
 
 #[test]
+fn a_longer_log_is_shown_to_begin_with_a_shorter_one_and_with_no_other() {
+    for n in 1..=40_usize {
+        let all = leaves(n);
+        let root = log(&all).root();
+        for m in 1..=n {
+            let first = log(&all[..m]).root();
+            let proof = consistency_proof(&all, m);
+            assert!(proof.len() <= 7);
+            let holds = |m: usize, first, n: usize, root, proof: &[Hash]| {
+                verify_consistency((m as u64, first), (n as u64, root), proof)
+            };
+            assert!(holds(m, first, n, root, &proof), "{m} of {n}");
+            for other in (0..=n + 1).filter(|other| *other != m) {
+                assert!(!holds(other, first, n, root, &proof), "{m} of {n} as {other}");
+            }
+            // Another leaf anywhere is another log.
+            for at in 0..m {
+                let mut forged = all[..m].to_vec();
+                forged[at] = leaf_hash(b"forged");
+                assert!(!holds(m, log(&forged).root(), n, root, &proof), "{at} of {m} of {n}");
+            }
+            for at in 0..proof.len() {
+                let mut forged = proof.clone();
+                forged[at][0] ^= 1;
+                assert!(!holds(m, first, n, root, &forged), "{m} of {n}");
+                assert!(!holds(m, first, n, root, &proof[..at]), "{m} of {n}");
+            }
+            assert!(!holds(m, first, n, root, &[&proof[..], &[first]].concat()), "{m} of {n}");
+        }
+        assert!(consistency_proof(&all, 0).is_empty() && consistency_proof(&all, n + 1).is_empty());
+    }
+}
+
+#[test]
 fn leaves_nodes_and_lengths_do_not_pass_for_each_other() {
     let leaves = leaves(2);
     let root = log(&leaves).root();

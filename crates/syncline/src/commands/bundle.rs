@@ -14,15 +14,22 @@ pub(super) fn bundle(arguments: &cli::Bundle) -> Result<ExitCode, Failure> {
     let data_dir = arguments.data_dir.clone().unwrap_or_else(|| prepared.pipeline.data_dir());
     let name = format!("{}.bundle", prepared.pipeline.spec.name);
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from(name));
-    let options = Options { through: arguments.at, by_reference: arguments.by_reference };
+    let options = Options {
+        from: arguments.from,
+        through: arguments.at,
+        by_reference: arguments.by_reference,
+    };
     let bar = epochs_bar("epochs bundled");
     let contents = pack(&prepared, &data_dir, &out, options, &|epoch| bar.set_position(epoch))?;
     bar.finish_and_clear();
     let bytes = std::fs::metadata(&out).map_or(0, |file| file.len());
     say(format_args!(
-        "{}: {} epochs of {}, {} bytes ({bytes} compressed)",
+        "{}: {} of {}, {} bytes ({bytes} compressed)",
         out.display(),
-        contents.epoch,
+        match contents.from {
+            Some(from) => format!("epochs {from} to {}", contents.epoch),
+            None => format!("{} epochs", contents.epoch),
+        },
         contents.pipeline,
         contents.bytes()
     ));

@@ -26,6 +26,11 @@ pub(super) fn diff(arguments: &cli::Diff) -> Result<ExitCode, Failure> {
 }
 
 fn side(run: &Run, at: Option<u64>) -> Result<Side<'_>, Failure> {
+    if run.slice.is_some() {
+        return Err(Error::unsupported("a slice of a run cannot be compared")
+            .hint("`syncline verify` reads it; make a bundle of the whole run to compare it")
+            .into());
+    }
     let past = Past::open(&run.prepared, &run.data_dir)?;
     if let Some(at) = at.filter(|at| *at > past.recorded()) {
         return Err(Error::config(format!("there is no epoch {at} in {}", run.data_dir.display()))

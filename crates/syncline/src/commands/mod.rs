@@ -21,7 +21,7 @@ mod tap;
 mod test;
 mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -111,6 +111,8 @@ fn prepare(path: Option<&Path>) -> Result<Prepared, Failure> {
 struct Run {
     prepared: Prepared,
     data_dir: std::path::PathBuf,
+    /// The folder of a bundle that has only some epochs.
+    slice: Option<PathBuf>,
     /// Goes when this does.
     _unpacked: Option<Unpacked>,
 }
@@ -120,12 +122,13 @@ impl Run {
         if let Some(path) = path.filter(|path| syncline_store::bundle::is_bundle(path)) {
             let unpacked = Unpacked::open(path)?;
             let (prepared, data_dir) = (unpacked.prepare()?, unpacked.data_dir());
-            return Ok(Self { prepared, data_dir, _unpacked: Some(unpacked) });
+            let slice = unpacked.slice().map(Path::to_owned);
+            return Ok(Self { prepared, data_dir, slice, _unpacked: Some(unpacked) });
         }
         let prepared = prepare(path)?;
         let data_dir = data_dir.map(Path::to_owned);
         let data_dir = data_dir.unwrap_or_else(|| prepared.pipeline.data_dir());
-        Ok(Self { prepared, data_dir, _unpacked: None })
+        Ok(Self { prepared, data_dir, slice: None, _unpacked: None })
     }
 }
 

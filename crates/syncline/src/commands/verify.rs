@@ -5,8 +5,9 @@ mod watch;
 use std::process::ExitCode;
 
 use syncline_change::Error;
+use syncline_pipeline::clock;
 use syncline_pipeline::verify::report::{Judged, Mismatch, Report, Verdict, ViewCheck};
-use syncline_pipeline::verify::{self, Options};
+use syncline_pipeline::verify::{self, Options, Sample};
 use syncline_store::PublicKey;
 
 use super::{FAILED, Failure, PARTLY, Run, epochs_bar, load, workers};
@@ -22,6 +23,9 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     let options = Options {
         at: arguments.at,
         replay: arguments.replay,
+        sample: arguments
+            .sample
+            .map(|rows| Sample { rows, seed: arguments.seed.unwrap_or_else(new_seed) }),
         sinks: arguments.sinks,
         workers: Some(workers(arguments.workers)),
         key: arguments.key.as_deref().map(PublicKey::read).transpose()?,
@@ -36,7 +40,10 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     let run = Run::open(path, arguments.data_dir.as_deref())?;
     let bar = epochs_bar("epochs verified");
     let progress = |epoch| bar.set_position(epoch);
-    let report = verify::verify(&run.prepared, &run.data_dir, &options, &progress)?;
+    let report = match &run.slice {
+        Some(folder) => verify::verify_slice(&run.prepared, folder, &options, &progress)?,
+        None => verify::verify(&run.prepared, &run.data_dir, &options, &progress)?,
+    };
     bar.finish_and_clear();
     match arguments.format {
         ReportFormat::Json => print_json(&report)?,
@@ -49,6 +56,11 @@ pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     })
 }
 
+/// What nobody could know while the run wrote down its results.
+fn new_seed() -> u64 {
+    clock::wall_us().unsigned_abs()
+}
+
 fn print_json(report: &Report) -> Result<(), Error> {
     let text = serde_json::to_string(&Judged::from(report.clone()));
     say(text.map_err(|error| Error::bug("a report has no JSON form").source(error))?);
@@ -59,6 +71,13 @@ pub(super) fn print(report: &Report) {
     if report.epoch > 0 {
         say(format_args!("{} at the end of epoch {}", report.pipeline, report.epoch));
     }
+    if let Some(slice) = &report.slice {
+        let (from, rows) = (slice.from, slice.base_rows);
+        let (by, anchor) = (&slice.by, slice.anchor);
+        say(format_args!(
+            "  slice        from epoch {from} on, over {rows} rows of tables, held against the {by} of epoch {anchor}"
+        ));
+    }
     if let Some(input) = &report.input {
         say(format_args!(
             "  journal      {} epochs, {} rows, root {}",
@@ -67,6 +86,9 @@ pub(super) fn print(report: &Report) {
             short(&input.root)
         ));
         say(format_args!("  epoch log    {} records, head {}", input.epochs, short(&input.chain)));
+    }
+    if let Some(Sample { rows, seed }) = report.sample {
+        say(format_args!("  sample       {rows} rows of each view, with --seed {seed}"));
     }
     let width = report.views.iter().map(|view| view.view.len()).max().unwrap_or(0);
     for view in &report.views {
@@ -135,6 +157,9 @@ fn ways(view: &ViewCheck) -> String {
     if view.by_batch {
         ways.push("equal by the batch engine");
     }
+    let sampled =
+        view.sampled.map(|rows| format!("{rows} of {} rows by the batch engine", view.rows));
+    ways.extend(sampled.as_deref());
     ways.join(", ")
 }
 

@@ -159,7 +159,10 @@ impl Verification {
     /// Takes in how one has ended, and tells everybody.
     fn end(&self, shared: &Shared, by: By, epoch: u64, outcome: Result<Judged, String>) {
         match &outcome {
-            Ok(judged) => shared.metrics.count_verified(&judged.report),
+            Ok(judged) => {
+                shared.metrics.count_verified(&judged.report);
+                shared.alerts().tell_verified(&judged.report, clock::wall_us());
+            }
             Err(error) => tracing::error!("the verification could not be carried out: {error}"),
         }
         let mismatches = outcome.iter().flat_map(|judged| &judged.report.mismatches);

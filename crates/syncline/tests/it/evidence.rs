@@ -65,6 +65,25 @@ fn what_was_altered_is_a_mismatch() {
 }
 
 #[test]
+fn a_sample_is_verified_partly() {
+    let folder = shop();
+    let done = folder.run(&["verify", "--sample", "2", "--seed", "5"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.out.contains("sample       2 rows of each view, with --seed 5"), "{}", done.out);
+    let cities = done.out.lines().find(|line| line.contains("view cities ")).unwrap();
+    assert!(cities.ends_with("every epoch computed again, 2 of 3 rows by the batch engine"));
+    let rest = "  view cities, by the batch engine: 1 of 3 rows, and whether rows are missing";
+    assert!(done.out.contains(rest), "{}", done.out);
+    assert!(!done.out.contains("\nverified"), "{}", done.out);
+    // The number may be left out, and the seed is told.
+    let report = json(&folder.run(&["verify", "--format", "json", "--sample"]));
+    assert_eq!((&report["verdict"], &report["sample"]["rows"]), (&"partly".into(), &100.into()));
+    assert!(report["sample"]["seed"].as_u64().unwrap() > 1_600_000_000_000_000, "{report:#}");
+    assert_eq!(folder.run(&["verify", "--seed", "5"]).code, 2);
+    assert_eq!(folder.run(&["verify", "--sample", "0"]).code, 2);
+}
+
+#[test]
 fn a_bundle_is_verified_elsewhere_by_itself() {
     let folder = shop();
     let done = folder.run(&["bundle", "--out", "shop.bundle"]);
@@ -85,6 +104,38 @@ fn a_bundle_is_verified_elsewhere_by_itself() {
     let done = elsewhere.run(&["verify", "shop.bundle"]);
     assert_eq!(done.code, 1, "{done:?}");
     assert!(done.err.contains("cannot be read as a bundle"), "{}", done.err);
+}
+
+#[test]
+fn a_slice_is_verified_elsewhere_by_itself() {
+    let folder = shop();
+    let out = folder.run(&["bundle", "--from", "2", "--to", "2", "--out", "part.bundle"]).ok();
+    assert!(out.starts_with("part.bundle: epochs 2 to 2 of orders, "), "{out}");
+    let elsewhere = Folder::new();
+    std::fs::copy(folder.path("part.bundle"), elsewhere.path("part.bundle")).unwrap();
+    let done = elsewhere.run(&["verify", "part.bundle"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(
+        done.out.contains("slice        from epoch 2 on, over 0 rows of tables"),
+        "{}",
+        done.out
+    );
+    let base = "the base, what tables are said to have held at the end of epoch 1";
+    assert!(done.out.contains(base), "{}", done.out);
+    assert!(!done.out.contains("\nverified"), "{}", done.out);
+    let report = json(&elsewhere.run(&["verify", "part.bundle", "--format", "json"]));
+    assert_eq!((&report["verdict"], &report["slice"]["from"]), (&"partly".into(), &2.into()));
+    let done = elsewhere.run(&["verify", "part.bundle", "--at", "2"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.err.contains("--at cannot be had of a slice of a run"), "{}", done.err);
+    let done = elsewhere.run(&["diff", "part.bundle", "part.bundle"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.err.contains("a slice of a run cannot be compared"), "{}", done.err);
+    // From the first epoch on nothing is taken on trust.
+    folder.run(&["bundle", "--from", "1", "--out", "all.bundle"]).ok();
+    let done = folder.run(&["verify", "all.bundle"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(folder.run(&["bundle", "--from", "99"]).code, 2);
 }
 
 #[test]

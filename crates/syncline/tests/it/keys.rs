@@ -146,3 +146,23 @@ fn wrong_arguments_are_told_from_wrong_manifests() {
         folder.run(arguments).fails(2);
     }
 }
+
+#[test]
+fn a_slice_is_held_against_a_manifest_that_is_signed() {
+    let folder = Folder::with_init();
+    for name in ["mine", "other"] {
+        let (key, public) = (format!("{name}.pem"), format!("{name}.public.pem"));
+        folder.run(&["keys", "new", "--out", &key]).ok();
+        folder.write(&public, &folder.run(&["keys", "show", &key, "--format", "pem"]).ok());
+    }
+    let mut run = folder.command(&["run", "--once"]);
+    Done::of(run.env("SYNCLINE_KEY", folder.path("mine.pem")).output().unwrap()).ok();
+    folder.run(&["bundle", "--from", "2", "--out", "part.bundle"]).ok();
+    let done = folder.run(&["verify", "part.bundle", "--key", "mine.public.pem"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.out.contains(", signed with key "), "{}", done.out);
+    let done = folder.run(&["verify", "part.bundle", "--key", "other.public.pem"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.out.contains("the manifest is signed with another key"), "{}", done.out);
+    assert!(done.out.ends_with("MISMATCH: 1 difference\n"), "{}", done.out);
+}

@@ -11,7 +11,7 @@ use syncline_engine::{
 
 use super::queries::Relation;
 use super::tables::{Event, Story, Table};
-use crate::rig::{Saved, assert_unique, check_explained, same_bits, show};
+use crate::rig::{Saved, assert_unique, check_claims, check_explained, same_bits, show};
 
 /// Tables, views over them, and what happens.
 #[derive(Clone, Debug)]
@@ -229,7 +229,10 @@ fn explain(
         let (name, rows) = (format!("v{view}"), content.all().unwrap());
         // Cuts are random, and so is which row they pick.
         let pick = (case.cuts >> 8) as usize;
-        let explained = check_explained(batch, &tables, (time_us, i64::MAX), &name, &rows, pick);
+        let explained = check_claims(batch, &tables, (time_us, i64::MAX), &name, &rows, pick)
+            .and_then(|()| {
+                check_explained(batch, &tables, (time_us, i64::MAX), &name, &rows, pick)
+            });
         if let Err(message) = explained {
             return wrong(format!("{name}: {message}"));
         }

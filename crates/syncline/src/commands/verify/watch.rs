@@ -10,7 +10,7 @@ use syncline_pipeline::clock;
 use syncline_pipeline::file::{LoadError, Pipeline};
 use syncline_pipeline::prepare::Prepared;
 use syncline_pipeline::verify::report::{Judged, Report, Verdict};
-use syncline_pipeline::verify::{self, Options};
+use syncline_pipeline::verify::{self, Options, Sample};
 use syncline_store::{DataDir, checkpoints};
 
 use super::super::interrupts::Interrupts;
@@ -105,7 +105,9 @@ impl Watch {
         let Some(epoch) = newest.filter(|epoch| *epoch != last) else {
             return Ok(Round::NothingNew(newest.unwrap_or(0)));
         };
-        let options = Options { at: Some(epoch), goes_on: true, ..self.options.clone() };
+        // Other rows each time.
+        let sample = self.options.sample.map(|sample| Sample { seed: super::new_seed(), ..sample });
+        let options = Options { at: Some(epoch), goes_on: true, sample, ..self.options.clone() };
         let bar = epochs_bar("epochs verified");
         let report = verify::verify(&prepared, &self.data_dir, &options, &|e| bar.set_position(e))?;
         bar.finish_and_clear();

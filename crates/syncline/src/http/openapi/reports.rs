@@ -14,6 +14,12 @@ pub(in crate::http) struct Report {
     /// The views are those at the end of this epoch.
     epoch: u64,
     input: Option<InputCheck>,
+    /// Which epochs they are: left out if they are all.
+    #[schema(required = false)]
+    slice: Option<SliceCheck>,
+    /// Which rows were computed, if not all: left out if all were.
+    #[schema(required = false)]
+    sample: Option<Sample>,
     views: Vec<ViewCheck>,
     sinks: Vec<SinkCheck>,
     manifest: Option<ManifestCheck>,
@@ -35,6 +41,21 @@ struct InputCheck {
     chain: String,
 }
 
+/// A few epochs of a run.
+#[derive(ToSchema)]
+struct SliceCheck {
+    /// The first epoch.
+    from: u64,
+    /// Rows of tables before it, of which nothing shows that they are right.
+    base_rows: u64,
+    /// Views that had the digest of the checkpoint before it, over these.
+    base_views: u64,
+    /// The epochs are held against what the run wrote down at the end of this one.
+    anchor: u64,
+    /// In a `checkpoint` or a `manifest`.
+    by: String,
+}
+
 /// A view whose content is as recorded, or the same by two ways.
 #[derive(ToSchema)]
 struct ViewCheck {
@@ -48,6 +69,18 @@ struct ViewCheck {
     by_batch: bool,
     /// The circuit computed it again.
     by_replay: bool,
+    /// So many of its rows the batch engine computed: left out if all were to be.
+    #[schema(required = false)]
+    sampled: Option<u64>,
+}
+
+/// A verification of some rows of each view.
+#[derive(ToSchema)]
+struct Sample {
+    /// So many different rows of each view.
+    rows: u64,
+    /// What the choice follows from.
+    seed: u64,
 }
 
 /// A sink whose target holds what its view says.

@@ -143,6 +143,85 @@ fn a_report_of_another_process_is_taken_if_it_can_be_one() {
     events.wait_for_that("verification", |event| event["state"] == "mismatch");
 }
 
+/// Takes what is posted to it, whoever posts it.
+fn hook() -> (String, std::sync::mpsc::Receiver<Value>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (told, notices) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.get_mut().write_all(answer).unwrap();
+            if told.send(serde_json::from_slice(&body).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, notices)
+}
+
+#[test]
+fn webhooks_of_alerts_hear_of_a_mismatch_once_for_each_epoch() {
+    let (url, notices) = hook();
+    let (other_url, other_notices) = hook();
+    // The first stands under two alerts, and is told once.
+    let notify = format!("notify: [{{type: webhook, url: '{url}'}}, {{type: log}}]");
+    let both = format!(
+        "{notify}\n  small:\n    when: SELECT id FROM orders WHERE amount < 0\n    notify: [{{type: webhook, url: '{url}'}}, {{type: webhook, url: '{other_url}'}}]"
+    );
+    let pipeline = super::fixture::PIPELINE.replace("notify: [{type: log}]", &both);
+    let fixture = Fixture::of(&pipeline);
+    for id in 1..=3 {
+        let (status, taken) = fixture.post("/ingest/orders", json!({"id": id}).to_string());
+        assert_eq!(status, 200);
+        let epoch = taken["epoch"].as_u64().unwrap();
+        fixture.wait_until("/api/v1/views/totals", |view| view["epoch"].as_u64() >= Some(epoch));
+    }
+    let report = |epoch: u64, mismatches: Value| {
+        let verdict = if mismatches == json!([]) { "verified" } else { "mismatch" };
+        let report = json!({
+            "verdict": verdict, "pipeline": "orders", "epoch": epoch, "input": null, "views": [],
+            "sinks": [], "manifest": null, "mismatches": mismatches, "unchecked": [], "notes": []
+        });
+        let (status, now) = fixture.put(VERIFICATION, report.to_string());
+        assert_eq!((status, &now["state"]), (200, &json!(verdict)), "{now}");
+    };
+    let mismatch = json!([{
+        "what": "view totals", "epoch": 2, "message": "other rows", "rows": ["only here: [1]"]
+    }]);
+    report(1, json!([]));
+    report(2, mismatch.clone());
+    let patience = std::time::Duration::from_secs(30);
+    for notices in [&notices, &other_notices] {
+        let told = notices.recv_timeout(patience).unwrap();
+        assert_eq!((&told["pipeline"], &told["event"]), (&json!("orders"), &json!("mismatch")));
+        assert_eq!((&told["epoch"], &told["differences"]), (&json!(2), &json!(1)), "{told}");
+        assert_eq!(told["mismatches"], mismatch);
+        assert!(told["at"].as_str().unwrap().ends_with('Z'), "{told}");
+    }
+    // Again of the same epoch: nobody hears of it twice. Of the next one they do.
+    report(2, mismatch.clone());
+    report(3, mismatch.clone());
+    report(2, mismatch);
+    for notices in [&notices, &other_notices] {
+        assert_eq!(notices.recv_timeout(patience).unwrap()["epoch"], 3);
+    }
+    // All that was to be told is told before the pipeline has stopped.
+    drop(fixture);
+    assert!(notices.try_recv().is_err() && other_notices.try_recv().is_err());
+}
+
 #[test]
 fn a_view_is_shown_as_it_was() {
     let fixture = with_orders();
