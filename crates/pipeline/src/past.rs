@@ -160,6 +160,15 @@ impl Replayed {
         Ok(output)
     }
 
+    /// Whether an epoch that is yet to come has rows of a source that had ended.
+    pub fn has_ended_for(&self, prepared: &Prepared, input: &EpochInput) -> bool {
+        let mut with_rows = input.inputs.iter().filter(|part| part.row_count() > 0);
+        with_rows.any(|part| {
+            let table = prepared.tables.iter().position(|table| table.name == part.source);
+            table.and_then(|table| self.circuit.watermark(table)) == Some(i64::MAX)
+        })
+    }
+
     /// The contents that are kept, by name.
     pub fn contents(&self) -> impl Iterator<Item = (&str, &Content)> {
         let views = self.views.iter();

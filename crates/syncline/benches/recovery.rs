@@ -17,6 +17,8 @@ const BIN: &str = env!("CARGO_BIN_EXE_syncline");
 const STATE_MIB: u64 = 2_048;
 /// Bytes of text in each row that is kept by key.
 const PAD: usize = 1_000;
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// What a group takes, roughly, in the test of groups.
 const GROUP_BYTES: u64 = 120;
 
@@ -75,18 +77,13 @@ fn recovery(case: &Case) {
 
     let began = Instant::now();
     let (mut child, address) = start(dir);
-    let taken_in = || metric(&address, "syncline_source_records_total{").unwrap_or(0.0);
-    while taken_in() < case.rows as f64 {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let taken_in = || metric(&address, "syncline_source_records_total{");
+    wait(100, || taken_in() >= case.rows as f64);
+    let last = post(&address, 1);
+    wait(20, || committed(&address) >= last);
     let loaded = began.elapsed().as_secs_f64();
-    post(&address, 1);
     // A checkpoint of all of it.
-    let epoch = || metric(&address, "syncline_last_committed_epoch ").unwrap_or(0.0) as u64;
-    let last = epoch();
-    while newest_checkpoint(dir) < last {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait(100, || newest_checkpoint(dir) >= last);
     let pauses = longest(&address, "syncline_checkpoint_pause_seconds_bucket");
     let writing = longest(&address, "syncline_checkpoint_duration_seconds_bucket");
     let state = folder_bytes(&dir.join(".syncline/state"));
@@ -98,14 +95,9 @@ fn recovery(case: &Case) {
     for turn in 0..3 {
         let began = Instant::now();
         let (mut child, address) = start(dir);
-        while !is_ready(&address) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let before = metric(&address, "syncline_last_committed_epoch ").unwrap_or(0.0);
-        post(&address, turn + 2);
-        while metric(&address, "syncline_last_committed_epoch ").unwrap_or(0.0) <= before {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        wait(2, || is_ready(&address));
+        let epoch = post(&address, turn + 2);
+        wait(2, || committed(&address) >= epoch);
         seconds.push(began.elapsed().as_secs_f64());
         child.kill().unwrap();
         child.wait().unwrap();
@@ -138,9 +130,27 @@ fn is_ready(address: &str) -> bool {
     ureq::get(format!("http://{address}/readyz")).call().is_ok()
 }
 
-fn post(address: &str, item: u64) {
+/// Posts a row, and returns the epoch that it is in.
+fn post(address: &str, item: u64) -> u64 {
     let url = format!("http://{address}/ingest/more");
-    ureq::post(&url).send(format!("{{\"item\":{item}}}")).unwrap();
+    let mut answer = ureq::post(&url).send(format!("{{\"item\":{item}}}")).unwrap();
+    let text = answer.body_mut().read_to_string().unwrap();
+    let epoch = text.split("\"epoch\":").nth(1).and_then(|rest| rest.split(',').next());
+    epoch.and_then(|epoch| epoch.parse().ok()).expect("the answer names the epoch")
+}
+
+/// The last epoch that was computed.
+fn committed(address: &str) -> u64 {
+    metric(address, "syncline_last_committed_epoch{") as u64
+}
+
+/// Looks every so many milliseconds until it is so.
+fn wait(millis: u64, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "it takes too long");
+        std::thread::sleep(Duration::from_millis(millis));
+    }
 }
 
 /// The lines of the metrics.
@@ -151,10 +161,10 @@ fn metrics(address: &str) -> Vec<String> {
 }
 
 /// The sum of a metric whose lines begin with `name`.
-fn metric(address: &str, name: &str) -> Option<f64> {
+fn metric(address: &str, name: &str) -> f64 {
     let lines = metrics(address);
     let values = lines.iter().filter(|line| line.starts_with(name));
-    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).reduce(|a, b| a + b)
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// The upper end of the highest bucket of a histogram that anything is in.

@@ -161,6 +161,9 @@ pub struct RunSpec {
     /// Where the journal, state and checkpoints are kept, relative to the pipeline file.
     #[serde(default = "data_dir")]
     pub data_dir: String,
+    /// How long after the start of one checkpoint the next is taken, if there was anything new.
+    #[serde(default = "checkpoint_interval")]
+    pub checkpoint_interval: Duration,
     /// How long the journal is kept. What is older goes when a checkpoint and all sinks are beyond it:
     /// views cannot be made anew then, or verified from the beginning. Without it, for ever.
     #[serde(default)]
@@ -178,10 +181,15 @@ impl Default for RunSpec {
             workers: None,
             memory_limit: None,
             data_dir: data_dir(),
+            checkpoint_interval: checkpoint_interval(),
             journal_retention: None,
             listen: None,
         }
     }
+}
+
+fn checkpoint_interval() -> Duration {
+    Duration(std::time::Duration::from_secs(10))
 }
 
 fn data_dir() -> String {

@@ -30,14 +30,14 @@ use super::state::Shared;
 use crate::clock;
 use crate::prepare::Prepared;
 
-/// How often a checkpoint is taken, if there was anything new.
-pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+/// More often than this, checkpoints would be all that is done.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// After so many rows of input it is seen whether much has changed that was not handed over.
 const ROWS_BETWEEN_LOOKS: usize = 1 << 14;
 /// What is much: some milliseconds' work.
-const UNSAVED_BYTES: usize = 1 << 19;
+const UNSAVED_BYTES: usize = 1 << 18;
 /// Parts of a checkpoint that may wait for the thread; while so many do, no more are handed over.
-const PARTS_QUEUED_MAX: usize = 32;
+const PARTS_QUEUED_MAX: usize = 256;
 
 /// The circuit's side.
 pub(super) struct Checkpointer {
@@ -54,6 +54,7 @@ pub(super) struct Checkpointer {
     last: (u64, i64),
     taken: u64,
     taken_at_nanos: u64,
+    interval: Duration,
     rows_since_look: usize,
     is_busy: Arc<AtomicBool>,
     queued: Arc<AtomicUsize>,
@@ -91,6 +92,7 @@ impl Checkpointer {
             last,
             taken: last.0,
             taken_at_nanos: clock::stopwatch_nanos(),
+            interval: prepared.pipeline.spec.run.checkpoint_interval.0.max(INTERVAL_MIN),
             rows_since_look: 0,
             writing: Writing::NotYet(None),
             is_busy,
@@ -105,6 +107,11 @@ impl Checkpointer {
             resumed,
         )?;
         Ok(Self { writing: Writing::NotYet(Some(writer)), ..made })
+    }
+
+    /// How often a checkpoint is taken, if there was anything new.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// An epoch has been computed, for the first time or again; `views` are those that changed.
@@ -168,7 +175,7 @@ impl Checkpointer {
     /// `Bug` if no thread can be started.
     pub(super) fn take_if_due(&mut self, circuit: &mut Circuit, chain: blake3::Hash) -> Result<()> {
         let since = clock::stopwatch_nanos() - self.taken_at_nanos;
-        let is_due = self.last.0 > self.taken && u128::from(since) >= INTERVAL.as_nanos();
+        let is_due = self.last.0 > self.taken && u128::from(since) >= self.interval.as_nanos();
         if is_due && !self.is_busy.swap(true, Ordering::AcqRel) {
             let job = self.job(circuit, chain)?;
             self.send(job)?;

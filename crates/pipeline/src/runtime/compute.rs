@@ -12,8 +12,8 @@ use syncline_store::dead_letters::Stage;
 use syncline_store::epochs::{EpochLog, EpochRecord, SourceRecord, ViewRecord};
 use syncline_store::journal::{EpochInput, Replay};
 
+use super::checkpoint::Checkpointer;
 use super::checkpoint::resume::Resumed;
-use super::checkpoint::{self, Checkpointer};
 use super::feeds::Feeds;
 use super::plans::Plans;
 use super::sequencer::Sequenced;
@@ -79,7 +79,7 @@ impl Compute {
     fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
         self.replay(replay)?;
         loop {
-            match epochs.recv_timeout(checkpoint::INTERVAL) {
+            match epochs.recv_timeout(self.checkpointer.interval()) {
                 Ok(Sequenced { input, read_at_nanos }) => {
                     self.epoch(&input, Some(read_at_nanos))?;
                 }

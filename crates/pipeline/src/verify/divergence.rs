@@ -40,7 +40,7 @@ fn disagreement(run: &Run<'_>, view: &str, epoch: u64) -> Result<Vec<String>, Lo
         let output = state.step(run.prepared, input?)?;
         tables.apply(&output)?;
     }
-    let moment = Moment::of(run.prepared, &state);
+    let moment = Moment::of(run.prepared, &state, false);
     let engine = run.prepared.batch_engine()?;
     let watermark = |view: &str| moment.watermark(view);
     let computed = engine.compute_each(&tables.contents()?, moment.time_us, watermark)?;

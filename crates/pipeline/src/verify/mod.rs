@@ -174,7 +174,7 @@ impl Run<'_> {
         let mut comparison = Comparison::new(self, state.circuit())?;
         let mut claims = Claims::read(self.past, self.options.key.as_ref(), report)?;
         let last = self.last();
-        let mut at_epoch = None;
+        let (mut at_epoch, mut has_gone_on) = (None, false);
         for input in self.past.inputs(None)? {
             if comparison.epoch() == last {
                 if !self.options.goes_on {
@@ -194,6 +194,7 @@ impl Run<'_> {
             let (epoch, summary) = (input.epoch, journal::Summary::of(&input));
             // Beyond the epoch that is verified, input alone is compared.
             let is_computed = epoch <= self.epoch || sinks.as_ref().is_some_and(|s| s.want(epoch));
+            has_gone_on |= epoch <= self.epoch && state.has_ended_for(self.prepared, &input);
             let output = match is_computed {
                 true => Some(state.step(self.prepared, input)?),
                 false => None,
@@ -218,7 +219,8 @@ impl Run<'_> {
             }
             if epoch == self.epoch {
                 let chosen = self.options.sample.map(|sample| Chosen::of(&state, sample));
-                at_epoch = Some((views::Moment::of(self.prepared, &state), chosen.transpose()?));
+                let moment = views::Moment::of(self.prepared, &state, has_gone_on);
+                at_epoch = Some((moment, chosen.transpose()?));
                 if let Some(mismatch) = self.root_mismatch(&comparison) {
                     report.mismatches.push(mismatch);
                 }

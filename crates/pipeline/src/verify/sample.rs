@@ -11,7 +11,7 @@ use syncline_engine::Content;
 use super::Run;
 use super::divergence::shown_difference;
 use super::report::{Mismatch, Report};
-use super::views::{Moment, goes_by_idleness, is_known_to_differ, shown, skip};
+use super::views::{Moment, goes_by_history, is_known_to_differ, shown, skip};
 use crate::file::LoadError;
 use crate::past::{Replayed, Tables};
 
@@ -53,8 +53,8 @@ impl Chosen {
             if is_known_to_differ(&view, report) {
                 continue;
             }
-            if goes_by_idleness(run.prepared, &view) {
-                skip(&view, "it depends on when sources were idle", report);
+            if let Some(why) = goes_by_history(run.prepared, &view, moment.has_gone_on) {
+                skip(&view, why, report);
                 continue;
             }
             let watermark = |view: &str| moment.watermark(view);

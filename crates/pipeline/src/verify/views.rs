@@ -41,17 +41,20 @@ pub(super) fn lack_digests(prepared: &Prepared, checkpoint: Option<&Checkpoint>)
 pub(super) struct Moment {
     pub(super) time_us: i64,
     by_table: Vec<i64>,
+    /// Whether rows came from a source that had ended.
+    pub(super) has_gone_on: bool,
     /// Tables that each view reads.
     tables: BTreeMap<String, Vec<usize>>,
 }
 
 impl Moment {
-    pub(super) fn of(prepared: &Prepared, state: &Replayed) -> Self {
+    pub(super) fn of(prepared: &Prepared, state: &Replayed, has_gone_on: bool) -> Self {
         let tables = 0..prepared.tables.len();
         let watermark = |table| state.circuit().watermark(table).unwrap_or(i64::MIN);
         Self {
             time_us: state.time_us,
             by_table: tables.map(watermark).collect(),
+            has_gone_on,
             tables: tables_of(state.circuit()),
         }
     }
@@ -120,10 +123,10 @@ pub(super) fn check_batch(
     let computed = engine.compute_each(&tables.contents()?, moment.time_us, watermark)?;
     for (name, content) in computed.into_iter().filter(|(name, _)| !run.past.is_left_out(name)) {
         match content {
-            Ok(_) if goes_by_idleness(run.prepared, &name) => {
-                skip(&name, "it depends on when sources were idle", report);
-            }
-            Ok(content) => check_view(run, &name, &content, report)?,
+            Ok(content) => match goes_by_history(run.prepared, &name, moment.has_gone_on) {
+                Some(why) => skip(&name, why, report),
+                None => check_view(run, &name, &content, report)?,
+            },
             Err(error) => skip(&name, &error.to_string(), report),
         }
     }
@@ -206,13 +209,22 @@ fn diverged(run: &Run<'_>, name: &str, content: &Content) -> Result<Mismatch, Lo
     first_disagreement(run, name)
 }
 
-/// Whether what a view shows depends on when sources were waited for no more.
-pub(super) fn goes_by_idleness(prepared: &Prepared, name: &str) -> bool {
+/// Why what a view shows does not follow from rows alone: it depends on when sources were waited for no
+/// more. `None`: it does.
+pub(super) fn goes_by_history(
+    prepared: &Prepared,
+    name: &str,
+    has_gone_on: bool,
+) -> Option<&'static str> {
     let view = prepared.views.iter().find(|view| view.name == name);
     let is_idle = |table: &syncline_engine::TableDef| {
         table.event_time.as_ref().is_some_and(|time| time.idle_us.is_some())
     };
-    view.is_some_and(|view| view.emit == Emit::Final) && prepared.tables.iter().any(is_idle)
+    view.filter(|view| view.emit == Emit::Final)?;
+    if prepared.tables.iter().any(is_idle) {
+        return Some("it depends on when sources were idle");
+    }
+    has_gone_on.then_some("it depends on when a source had ended, which has gone on")
 }
 
 /// A view by the name that people know it by.

@@ -32,7 +32,7 @@ sinks:
   totals_out: {from: totals, type: file, path: out/totals.csv, format: csv, mode: snapshot}
   totals_log: {from: totals, type: file, path: out/totals.json, format: json, mode: changes}
   joined_log: {from: joined, type: file, path: out/joined.json, format: json, mode: changes}
-run: {epoch: {max_rows: 200}}
+run: {epoch: {max_rows: 200}, checkpoint_interval: 20ms}
 "#;
 
 /// A small generator, so that the test needs no crate for it and repeats by its seed.
