@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 pub use copy::Copied;
 use syncline_change::{Batch, Error, Result, types};
 use syncline_engine::{Circuit, Content, StepOutput, TableInput, ViewDef};
+use syncline_store::checkpoints::Checkpoint;
 use syncline_store::epochs::Records;
 use syncline_store::journal::{self, EpochInput};
 use syncline_store::slices::{self, Slice};
@@ -19,6 +20,7 @@ use syncline_store::{DataDir, MerkleLog, SourceInput, epochs};
 use crate::file::LoadError;
 use crate::prepare::Prepared;
 use crate::reread::Reread;
+use crate::runtime;
 
 /// The data directory of a pipeline, to be read; the pipeline may be running.
 pub struct Past<'a> {
@@ -28,6 +30,8 @@ pub struct Past<'a> {
     recorded: u64,
     /// It has not all epochs: what stands for those before.
     slice: Option<(Slice, DataDir)>,
+    /// It has not all epochs: the oldest checkpoint whose state there is to go on from.
+    oldest: Option<Checkpoint>,
 }
 
 impl<'a> Past<'a> {
@@ -39,7 +43,11 @@ impl<'a> Past<'a> {
         for record in epochs::records(&dir)?.into_iter().flatten() {
             recorded = record?.record.epoch;
         }
-        Ok(Self { prepared, dir, recorded, slice: None })
+        let oldest = match journal::first(&dir)? {
+            1 => None,
+            first => runtime::oldest_state(&dir, first)?,
+        };
+        Ok(Self { prepared, dir, recorded, slice: None, oldest })
     }
 
     /// The slice of a past in `folder`: the epochs before its first are one, which has what tables held.
@@ -50,7 +58,8 @@ impl<'a> Past<'a> {
         let slice = Slice::read(folder)?;
         let dir = DataDir::open_read(slices::data(folder))?;
         let base = DataDir::open_read(slices::base(folder))?;
-        Ok(Self { prepared, dir, recorded: slice.to, slice: Some((slice, base)) })
+        let recorded = slice.to;
+        Ok(Self { prepared, dir, recorded, slice: Some((slice, base)), oldest: None })
     }
 
     pub fn dir(&self) -> &DataDir {
@@ -73,29 +82,56 @@ impl<'a> Past<'a> {
 
     /// The last epoch that it does not have by itself; 0: it has all.
     pub fn before(&self) -> u64 {
-        self.slice().map_or(0, Slice::before)
+        let oldest = self.oldest.as_ref().map_or(0, |oldest| oldest.epoch);
+        self.slice().map_or(oldest, Slice::before)
+    }
+
+    /// The checkpoint to go on from, where the journal does not have all epochs any more.
+    pub fn oldest(&self) -> Option<&Checkpoint> {
+        self.oldest.as_ref()
     }
 
     /// The epochs of the journal that it does not have.
     pub fn input_before(&self) -> MerkleLog {
-        self.slice().map(|slice| slice.input_before.clone()).unwrap_or_default()
+        let oldest = self.oldest.as_ref().map(|oldest| oldest.input.clone());
+        let slice = self.slice().map(|slice| slice.input_before.clone());
+        slice.or(oldest).unwrap_or_default()
     }
 
     /// The records of the epochs that it has; `None`: no epoch was ever recorded.
     pub fn records(&self) -> Result<Option<Records>> {
         match self.slice() {
             Some(slice) => epochs::records_after(&self.dir, slice.before(), slice.head_before()?),
-            None => epochs::records(&self.dir),
+            None => {
+                let mut records = epochs::records(&self.dir)?;
+                for record in records.iter_mut().flat_map(|of| of.take_while_before(self.before()))
+                {
+                    record?;
+                }
+                Ok(records)
+            }
         }
     }
 
     /// The epochs of the journal with all of their rows, up to `through` or to its end. That it ends
     /// before what is recorded, or before `through` if that is recorded, is an error.
+    ///
+    /// # Errors
+    /// `Config` if the journal does not have all of them any more.
     pub fn inputs(
         &self,
         through: Option<u64>,
     ) -> Result<impl Iterator<Item = Result<EpochInput>> + use<>> {
-        let before = self.before();
+        let before = self.slice().map_or(0, Slice::before);
+        self.inputs_after(before, through)
+    }
+
+    /// The same after the epoch `before`, whose state there must be.
+    pub(crate) fn inputs_after(
+        &self,
+        before: u64,
+        through: Option<u64>,
+    ) -> Result<impl Iterator<Item = Result<EpochInput>> + use<>> {
         let owed = through.unwrap_or(self.recorded).min(self.recorded);
         let mut inputs = journal::replay(&self.dir, before + 1)?;
         if owed > before {
@@ -105,7 +141,8 @@ impl<'a> Past<'a> {
         let count = through.map(|through| through.saturating_sub(before));
         let count = count.and_then(|count| usize::try_from(count).ok());
         let inputs = Reread::of(self.prepared, inputs)?.take(count.unwrap_or(usize::MAX));
-        let is_wanted = before > 0 && through.is_none_or(|through| through >= before);
+        let is_wanted =
+            self.slice.is_some() && before > 0 && through.is_none_or(|through| through >= before);
         let base = if is_wanted { Some(self.base()?) } else { None };
         Ok(base.into_iter().map(Ok).chain(inputs))
     }
@@ -140,6 +177,30 @@ impl Replayed {
         });
         let views = kept.collect::<Result<_>>()?;
         Ok(Self { epoch: 0, time_us: 0, circuit, views })
+    }
+
+    /// Goes on from a checkpoint. `false`: its state is not that of a pipeline like this one. Contents that
+    /// are not among it are not kept any more.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is not what was written.
+    pub fn go_on(&mut self, prepared: &Prepared, dir: &DataDir, from: &Checkpoint) -> Result<bool> {
+        let Some(state) = runtime::read_state(prepared, dir, from, &self.circuit)? else {
+            return Ok(false);
+        };
+        self.circuit.load(&state)?;
+        (self.epoch, self.time_us) = (from.epoch, from.time_us);
+        let infos = self.circuit.views();
+        let rows_of = |number: usize| from.views.get(&infos[number].name)?.rows;
+        self.views.retain(|(number, _)| rows_of(*number).is_some());
+        for (number, content) in &mut self.views {
+            let rows = usize::try_from(rows_of(*number).unwrap_or(0)).unwrap_or(usize::MAX);
+            content.load(&state, &runtime::view_held(&infos[*number].name), rows)?;
+            while content.is_loading() {
+                content.load_some(usize::MAX)?;
+            }
+        }
+        Ok(true)
     }
 
     pub fn circuit(&self) -> &Circuit {

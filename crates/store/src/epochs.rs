@@ -286,6 +286,14 @@ impl Records {
 }
 
 impl Records {
+    /// The records up to that of `epoch`, to be passed over.
+    pub fn take_while_before(
+        &mut self,
+        epoch: u64,
+    ) -> impl Iterator<Item = Result<ChainedRecord>> + '_ {
+        std::iter::from_fn(move || if self.last_epoch < epoch { self.next() } else { None })
+    }
+
     /// The hash of the record that was read last; zeros before the first.
     pub fn head(&self) -> blake3::Hash {
         self.hash

@@ -53,8 +53,10 @@ use crate::clock::{Clock, MachineClock};
 use crate::meaning::Meanings;
 use crate::prepare::{Prepared, is_bounded};
 use crate::reread::Reread;
+pub(crate) use checkpoint::resume::{oldest_state, read_state};
 pub(crate) use compute::record_of;
 pub(crate) use plans::{Recorded, copy_plans};
+pub(crate) use state::view_held;
 
 use checkpoint::resume::{self, Resumed};
 use feeds::{Feeds, Pasts};
@@ -69,6 +71,8 @@ const CHUNKS_QUEUED_MAX: usize = 32;
 /// How many epochs wait for a sink at most before the circuit waits for it.
 const SINK_EPOCHS_QUEUED_MAX: usize = 256;
 
+/// Into so many segments, at least, a journal is cut that is kept for some time.
+const SEGMENTS_RETAINED: i64 = 4;
 /// State that is kept by key may take one part in so many of the memory; queues, rows on their way
 /// and all other state have the rest.
 const STATE_SHARE: u64 = 2;
@@ -272,7 +276,11 @@ impl Opened {
         let (recorded, time_us) = last.map_or((0, 0), |last| (last.epoch, last.time_us));
         let sources: Vec<_> =
             prepared.tables.iter().map(|t| (t.name.clone(), t.schema.clone())).collect();
-        let (journal, recovery) = Journal::open(dir, &sources, recorded)?;
+        let (mut journal, recovery) = Journal::open(dir, &sources, recorded)?;
+        if let Some(retention) = prepared.pipeline.spec.run.journal_retention {
+            // What is kept is longer than that by one segment.
+            journal.set_segment_age_max(checkpoint::micros(retention.0) / SEGMENTS_RETAINED);
+        }
         let (letters, _) = DeadLetters::open(dir, recovery.last_epoch, recorded)?;
         let meanings = Meanings::of(prepared, &circuit)?;
         let plans = Plans::compare(dir, prepared, &circuit, &meanings, recorded)?;

@@ -80,6 +80,33 @@ pub(super) struct Held {
     pub(super) view: Option<usize>,
 }
 
+/// What the content of a view is called among the state of a checkpoint.
+pub(crate) fn view_held(view: &str) -> String {
+    format!("view/{view}")
+}
+
+fn table_held(table: &str) -> String {
+    format!("table/{table}")
+}
+
+fn layout(held: impl Iterator<Item = String>, circuit: &Circuit) -> String {
+    let parts = held.chain([circuit.layout()]).collect::<Vec<_>>();
+    blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
+}
+
+/// The layout of a pipeline that is not running.
+pub(super) fn layout_of(prepared: &Prepared, circuit: &Circuit) -> String {
+    let tables = prepared.tables.iter().filter(|table| feeds_snapshot(prepared, &table.name));
+    let views = circuit.views().iter().filter(|view| is_held(prepared, &view.name));
+    let held = tables.map(|table| table_held(&table.name));
+    layout(held.chain(views.map(|view| view_held(&view.name))), circuit)
+}
+
+/// Whether the content of a view is there to be read, by people or by a sink.
+fn is_held(prepared: &Prepared, view: &str) -> bool {
+    prepared.is_kept(view) || feeds_snapshot(prepared, view)
+}
+
 /// What was counted from the beginning.
 #[derive(Serialize, Deserialize)]
 struct Totals {
@@ -150,8 +177,7 @@ impl Shared {
         let kept: Vec<bool> = circuit.views().iter().map(|v| prepared.is_kept(&v.name)).collect();
         let mut contents = BTreeMap::new();
         for (i, view) in circuit.views().iter().enumerate() {
-            let feeds_snapshot = feeds_snapshot(prepared, &view.name);
-            if kept[i] || feeds_snapshot {
+            if is_held(prepared, &view.name) {
                 let mut content = Content::new(view.schema.clone(), view.order.clone())?;
                 content.remember_touched();
                 contents.insert((true, i), RwLock::new((0, content)));
@@ -387,8 +413,8 @@ impl Shared {
 
     fn held(&self, (is_view, number): (bool, usize)) -> Held {
         match is_view {
-            true => Held { name: format!("view/{}", self.infos[number].name), view: Some(number) },
-            false => Held { name: format!("table/{}", self.names[number]), view: None },
+            true => Held { name: view_held(&self.infos[number].name), view: Some(number) },
+            false => Held { name: table_held(&self.names[number]), view: None },
         }
     }
 
@@ -427,8 +453,7 @@ impl Shared {
     /// Changes when a pipeline cannot go on from another's checkpoint any more.
     pub(super) fn layout(&self, circuit: &Circuit) -> String {
         let held = self.contents.keys().map(|key| self.held(*key).name);
-        let parts = held.chain([circuit.layout()]).collect::<Vec<_>>();
-        blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
+        layout(held, circuit)
     }
 
     /// Takes contents, and what is beside them, from a checkpoint that `circuit` has gone on from.

@@ -136,11 +136,15 @@ fn verify_past(
             .detail(format!("the last recorded epoch is {}", past.recorded()))
             .into());
     }
+    if let Some(oldest) = past.oldest() {
+        check_oldest(oldest, epoch, options)?;
+    }
     report.epoch = epoch;
     report.sample = options.sample;
     let replays = options.replay
         || options.sample.is_some()
         || options.sinks
+        || past.oldest().is_some()
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
     let checkpoint = checkpoint.as_ref();
     let run = Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
@@ -166,6 +170,15 @@ impl Run<'_> {
     fn verify(&self, report: &mut Report) -> Result<(), LoadError> {
         slice::begin(self, report)?;
         let mut state = self.state()?;
+        if let Some(oldest) = self.past.oldest() {
+            let what = format!("the epochs up to {}, whose input was let go", oldest.epoch);
+            report.unchecked.push(what);
+            if !state.go_on(self.prepared, self.past.dir(), oldest)? {
+                let what = "everything else: the state that the journal begins behind is of another pipeline";
+                report.unchecked.push(what.to_owned());
+                return Ok(());
+            }
+        }
         let mut tables = Tables::new(self.prepared);
         let mut sinks = match self.options.sinks {
             true => Some(sinks::Sinks::new(self.prepared, self.past, state.circuit(), report)?),
@@ -175,7 +188,7 @@ impl Run<'_> {
         let mut claims = Claims::read(self.past, self.options.key.as_ref(), report)?;
         let last = self.last();
         let (mut at_epoch, mut has_gone_on) = (None, false);
-        for input in self.past.inputs(None)? {
+        for input in self.past.inputs_after(self.past.before(), None)? {
             if comparison.epoch() == last {
                 if !self.options.goes_on {
                     let what = "what the journal has after the last record of the epoch log";
@@ -231,6 +244,10 @@ impl Run<'_> {
         slice::check_anchor(self, &mut comparison, claims.as_mut(), report)?;
         comparison.finish(report);
         match at_epoch {
+            Some(_) if self.past.oldest().is_some() => {
+                let what = "the views, by the batch engine, which needs all input";
+                report.unchecked.push(what.to_owned());
+            }
             Some((moment, Some(chosen))) => chosen.check(self, &tables, &moment, report)?,
             Some((moment, None)) => views::check_batch(self, &tables, moment, report)?,
             None => report.unchecked.push(format!("the views at epoch {}", self.epoch)),
@@ -304,6 +321,22 @@ fn checkpoint(
             Ok(None)
         }
         read => read,
+    }
+}
+
+/// What a journal without its beginning does not give.
+fn check_oldest(oldest: &Checkpoint, epoch: u64, options: &Options) -> Result<()> {
+    let begins = || format!("the journal goes on from epoch {}", oldest.epoch);
+    if epoch < oldest.epoch {
+        return Err(Error::config(format!("epoch {epoch} cannot be verified any more"))
+            .detail(format!("{}: what was before was let go (run.journal_retention)", begins())));
+    }
+    let asked = [(options.sinks, "--sinks"), (options.sample.is_some(), "--sample")];
+    match asked.iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, option)) => Err(Error::config(format!("{option} needs all of the input"))
+            .detail(format!("{} (run.journal_retention)", begins()))
+            .hint("`verify --replay` checks what there is")),
+        None => Ok(()),
     }
 }
 

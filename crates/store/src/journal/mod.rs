@@ -30,7 +30,7 @@ use crate::{DataDir, fs};
 
 pub use reader::Replay;
 pub use retention::{first, let_go};
-use writer::SourceWriter;
+use writer::{Limits, SourceWriter};
 
 /// A segment that has grown to this size is followed by another one.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
@@ -157,7 +157,7 @@ pub struct Journal {
     last_epoch: u64,
     /// How many frames all epochs have together.
     frames: u64,
-    segment_bytes_max: u64,
+    limits: Limits,
 }
 
 impl Journal {
@@ -210,7 +210,7 @@ impl Journal {
             foreign_bytes: found.sources.values().map(|tail| tail.folder_bytes()).sum(),
             last_epoch: found.recovery.last_epoch,
             frames: found.frames,
-            segment_bytes_max: SEGMENT_BYTES_MAX,
+            limits: Limits { bytes: SEGMENT_BYTES_MAX, age_us: i64::MAX },
         };
         Ok((journal, found.recovery))
     }
@@ -238,7 +238,12 @@ impl Journal {
 
     /// Lets segments grow to about `bytes` instead of 64 MiB.
     pub fn set_segment_bytes_max(&mut self, bytes: u64) {
-        self.segment_bytes_max = bytes;
+        self.limits.bytes = bytes;
+    }
+
+    /// Has segments followed by others after that time, by the times of epochs, so that old ones can go.
+    pub fn set_segment_age_max(&mut self, age_us: i64) {
+        self.limits.age_us = age_us.max(1);
     }
 
     /// Appends an epoch; when this returns, it is durable as a whole. Returns the hash of what was

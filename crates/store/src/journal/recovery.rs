@@ -80,6 +80,11 @@ impl Tail {
         &self.state.standing
     }
 
+    /// The time of the last frame's epoch.
+    pub(super) fn last_time_us(&self) -> Option<i64> {
+        self.last.as_ref().map(|last| last.head.time_us)
+    }
+
     pub(super) fn into_standing(self) -> Standing {
         self.state.standing
     }

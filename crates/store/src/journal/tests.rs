@@ -345,6 +345,20 @@ fn a_failed_epoch_leaves_no_trace_and_can_be_tried_again() {
 }
 
 #[test]
+fn a_segment_may_be_as_old_as_is_said() {
+    let dir = crate::scratch::dir();
+    let data = DataDir::open(dir.path()).unwrap();
+    let (mut journal, _) = Journal::open(&data, &sources(&["a"]), 0).unwrap();
+    journal.set_segment_age_max(10);
+    for (number, time_us) in [(1, 0), (2, 9), (3, 10), (4, 19), (5, 35)] {
+        journal.append(&EpochInput { time_us, ..epoch(number, &["a"]) }).unwrap();
+    }
+    let names = segment::list(&dir.path().join("journal/a")).unwrap();
+    assert_eq!(names.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [1, 3, 5]);
+    assert_eq!(journal.replay(1).unwrap().map(Result::unwrap).count(), 5);
+}
+
+#[test]
 fn old_segments_go_and_it_says_so() {
     let dir = crate::scratch::dir();
     let data = DataDir::open(dir.path()).unwrap();

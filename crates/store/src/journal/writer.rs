@@ -40,6 +40,22 @@ struct Rows {
 struct Segment {
     log: FrameWriter,
     has_frames: bool,
+    /// The time of the first epoch that this process writes to it, or of the last one before.
+    since_us: Option<i64>,
+}
+
+/// When a segment is followed by another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) bytes: u64,
+    pub(super) age_us: i64,
+}
+
+impl Segment {
+    fn is_full(&self, time_us: i64, limits: Limits) -> bool {
+        let age_us = time_us.saturating_sub(self.since_us.unwrap_or(time_us));
+        self.has_frames && (self.log.end() >= limits.bytes || age_us >= limits.age_us)
+    }
 }
 
 impl SourceWriter {
@@ -98,7 +114,8 @@ impl SourceWriter {
         let log = FrameWriter::open(&*self.disk, tail.path(), tail.end())?;
         self.closed_bytes = tail.folder_bytes().saturating_sub(log.end());
         self.number = tail.number();
-        self.segment = Some(Segment { log, has_frames: tail.has_frames() });
+        let since_us = tail.last_time_us();
+        self.segment = Some(Segment { log, has_frames: tail.has_frames(), since_us });
         self.standing = tail.into_standing();
         Ok(())
     }
@@ -118,10 +135,11 @@ impl SourceWriter {
     }
 
     /// Makes sure that there is a segment with room for a frame of `epoch`.
-    fn prepare(&mut self, epoch: u64, segment_bytes_max: u64) -> Result<()> {
-        if let Some(segment) = &self.segment
-            && (segment.log.end() < segment_bytes_max || !segment.has_frames)
+    fn prepare(&mut self, epoch: u64, time_us: i64, limits: Limits) -> Result<()> {
+        if let Some(segment) = &mut self.segment
+            && !segment.is_full(time_us, limits)
         {
+            segment.since_us.get_or_insert(time_us);
             return Ok(());
         }
         let disk = &*self.disk;
@@ -142,7 +160,7 @@ impl SourceWriter {
             Some(|out: &mut Vec<u8>| codec::write_segment_head(&head, schema, out)),
         )?;
         self.closed_bytes += self.end();
-        self.segment = Some(Segment { log, has_frames: false });
+        self.segment = Some(Segment { log, has_frames: false, since_us: Some(time_us) });
         Ok(())
     }
 
@@ -265,7 +283,7 @@ fn prepare<'a>(journal: &'a mut Journal, input: &'a EpochInput) -> Result<Vec<Jo
     };
     if input.inputs.is_empty() {
         let writer = &mut journal.ticks;
-        writer.prepare(input.epoch, journal.segment_bytes_max)?;
+        writer.prepare(input.epoch, input.time_us, journal.limits)?;
         head.number = writer.number + 1;
         return Ok(vec![Job { end: writer.end(), writer, head, rows: None }]);
     }
@@ -273,7 +291,7 @@ fn prepare<'a>(journal: &'a mut Journal, input: &'a EpochInput) -> Result<Vec<Jo
     for (source, writer) in &mut journal.sources {
         let part = input.inputs.iter().enumerate().find(|(_, part)| part.source == *source);
         let Some((index, part)) = part else { continue };
-        writer.prepare(input.epoch, journal.segment_bytes_max)?;
+        writer.prepare(input.epoch, input.time_us, journal.limits)?;
         let head = Head {
             index: index as u64,
             number: writer.number + 1,

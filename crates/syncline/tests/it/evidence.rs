@@ -298,3 +298,60 @@ fn the_demos_digests_are_the_same_however_it_runs() {
         assert_eq!(again, digests, "{epoch_rows} rows an epoch, {workers} workers, {restarts}");
     }
 }
+
+/// What the journal does not have any more is not needed to go on, and what can be checked without it is.
+#[test]
+fn a_journal_that_has_let_go_of_its_beginning() {
+    let folder = Folder::with_pipeline(
+        "name: short\nsources:\n  orders: {type: file, path: in.csv, format: csv, columns: {id: BIGINT, \
+         item: TEXT, n: BIGINT}}\nviews:\n  totals:\n    sql: SELECT item, count(*) AS orders, sum(n) AS n \
+         FROM orders GROUP BY item\n    keep: true\nsinks:\n  log: {from: totals, type: file, path: out.json, \
+         format: json, mode: changes}\nrun: {epoch: {max_rows: 20}, journal_retention: 400ms}\n",
+    );
+    let rows = |from: u32, to: u32| -> String {
+        (from..to).map(|i| format!("{i},item{},{i}\n", i % 7)).collect()
+    };
+    folder.write("in.csv", &format!("id,item,n\n{}", rows(0, 500)));
+    folder.run(&["run", "--once", "--no-listen"]).ok();
+    assert!(!folder.path(".syncline/journal/.start").exists());
+    // The newest segments of a source stay, so there have to be three.
+    for (from, to) in [(500, 600), (600, 700)] {
+        std::thread::sleep(Duration::from_millis(500));
+        folder.append("in.csv", &rows(from, to));
+        folder.run(&["run", "--once", "--no-listen"]).ok();
+    }
+    assert!(folder.path(".syncline/journal/.start").exists());
+    folder.append("in.csv", &rows(700, 800));
+    folder.run(&["run", "--once", "--no-listen"]).ok();
+    let lines = folder.read("out.json");
+    let last = lines.lines().filter(|line| line.contains("\"item3\"")).next_back().unwrap();
+    // Ids 3, 10, .. 798: 114 of them.
+    assert!(last.contains("\"orders\":114"), "{last}");
+
+    let done = folder.run(&["verify", "--format", "json"]);
+    let report = json(&done);
+    assert_eq!(done.code, 3, "{report:#}");
+    assert_eq!(report["mismatches"].as_array().unwrap().len(), 0, "{report:#}");
+    assert_eq!(report["views"][0]["by_replay"], true, "{report:#}");
+    let unchecked = report["unchecked"].to_string();
+    assert!(unchecked.contains("whose input was let go"), "{unchecked}");
+    assert!(unchecked.contains("by the batch engine, which needs all input"), "{unchecked}");
+    for refused in [&["verify", "--sinks"][..], &["query", "SELECT 1", "--at", "5"]] {
+        let done = folder.run(refused);
+        assert_ne!(done.code, 0);
+        assert!(done.err.contains("run.journal_retention"), "{}", done.err);
+    }
+    // Something that changes the changes after it is found all the same.
+    let log = folder.path(".syncline/epochs.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let digest = bytes.windows(10).rposition(|part| part == b"\"digest\":\"").unwrap() + 12;
+    bytes[digest] = if bytes[digest] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&log, bytes).unwrap();
+    assert_eq!(folder.run(&["verify"]).code, 1);
+    // An edited view cannot be made anew.
+    let text = folder.read("syncline.yaml").replace("sum(n) AS n", "max(n) AS n");
+    folder.write("syncline.yaml", &text);
+    let done = folder.run(&["run", "--once", "--no-listen"]);
+    assert_ne!(done.code, 0);
+    assert!(done.err.contains("totals"), "{}", done.err);
+}

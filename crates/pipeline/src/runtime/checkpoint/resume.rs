@@ -4,12 +4,14 @@
 use arrow::buffer::Buffer;
 use rayon::prelude::*;
 use syncline_change::{ErrorKind, Result};
-use syncline_engine::SavedState;
+use syncline_engine::{Circuit, SavedState};
 use syncline_store::DataDir;
 use syncline_store::checkpoints::{self, Checkpoint};
 use syncline_store::state::{self, Stored};
 
-use super::pieces::Pieces;
+use super::pieces::{self, Pieces};
+use crate::prepare::Prepared;
+use crate::runtime::state::layout_of;
 
 /// A checkpoint and its state.
 pub(in crate::runtime) struct Resumed {
@@ -40,6 +42,36 @@ pub(in crate::runtime) fn find(
         }
     }
     Ok(None)
+}
+
+/// The oldest checkpoint with a state from which all epochs of a journal that begins with `first` follow;
+/// `None`: there is none.
+///
+/// # Errors
+/// `Storage` if the disk refuses.
+pub(crate) fn oldest_state(dir: &DataDir, first: u64) -> Result<Option<Checkpoint>> {
+    let epochs = pieces::with_state(dir)?.into_iter().map(|(epoch, _)| epoch);
+    let found = { epochs }.find(|epoch| epoch + 1 >= first);
+    found.map_or(Ok(None), |epoch| checkpoints::read(dir, epoch))
+}
+
+/// The state of a checkpoint, if a pipeline like this one can go on from it.
+///
+/// # Errors
+/// `Corrupt` if it is not what was written.
+pub(crate) fn read_state(
+    prepared: &Prepared,
+    dir: &DataDir,
+    checkpoint: &Checkpoint,
+    circuit: &Circuit,
+) -> Result<Option<SavedState>> {
+    let layout = layout_of(prepared, circuit);
+    let of = checkpoint.state.as_ref().filter(|of| of.layout == layout);
+    let Some(of) = of else { return Ok(None) };
+    let check = |pieces: &[(Stored, Vec<Buffer>)]| {
+        pieces.iter().try_for_each(|(stored, parts)| state::check(dir, stored, parts))
+    };
+    Ok(Pieces::read(dir, &of.pack, check)?.map(|(state, _)| state))
 }
 
 fn read(
