@@ -287,7 +287,7 @@ pub struct Tables {
 /// Rows are counted only where any is ever taken away.
 enum Table {
     Appended(Vec<RecordBatch>),
-    Counted(Content),
+    Counted(Box<Content>),
 }
 
 impl Tables {
@@ -338,7 +338,7 @@ impl Table {
                     content.apply(&Batch::inserts(rows))?;
                 }
                 content.apply(change)?;
-                *self = Self::Counted(content);
+                *self = Self::Counted(Box::new(content));
                 Ok(())
             }
         }

@@ -245,7 +245,7 @@ impl Saved {
         }
         let is_due = self.restarts >> ((number - 1) % 64) & 1 == 1;
         // Now and then a part of it alone, as where much has changed.
-        let is_complete = is_due || number % 3 == 0;
+        let is_complete = is_due || number.is_multiple_of(3);
         self.state.apply(circuit.save(is_complete).unwrap()).unwrap();
         if is_due {
             self.state.replace(through_bytes).unwrap();

@@ -324,7 +324,7 @@ fn a_journal_that_has_let_go_of_its_beginning() {
     folder.append("in.csv", &rows(700, 800));
     folder.run(&["run", "--once", "--no-listen"]).ok();
     let lines = folder.read("out.json");
-    let last = lines.lines().filter(|line| line.contains("\"item3\"")).next_back().unwrap();
+    let last = lines.lines().rfind(|line| line.contains("\"item3\"")).unwrap();
     // Ids 3, 10, .. 798: 114 of them.
     assert!(last.contains("\"orders\":114"), "{last}");
 
@@ -354,4 +354,39 @@ fn a_journal_that_has_let_go_of_its_beginning() {
     let done = folder.run(&["run", "--once", "--no-listen"]);
     assert_ne!(done.code, 0);
     assert!(done.err.contains("totals"), "{}", done.err);
+}
+
+/// A checkpoint is a shortcut: one that is damaged, or gone, costs time alone.
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let folder = Folder::with_init();
+    folder.run(&["run", "--once", "--no-listen"]).ok();
+    let before = folder.read("out/cities.json");
+    let packs = || -> Vec<std::path::PathBuf> {
+        let files = std::fs::read_dir(folder.path(".syncline/state")).unwrap();
+        files.map(|file| file.unwrap().path()).collect()
+    };
+    let [pack] = &packs()[..] else { panic!("{:?}", packs()) };
+    let whole = std::fs::read(pack).unwrap();
+    let again = || folder.run(&["run", "--once", "--no-listen"]);
+    let goes_on = "going on from a checkpoint";
+    let done = again();
+    assert!(done.code == 0 && done.err.contains(goes_on), "{}", done.err);
+    let index = whole.windows(8).position(|part| part == b"\"tables\"").unwrap();
+    for at in [0, index, whole.len() - 1] {
+        let mut altered = whole.clone();
+        altered[at] ^= 1;
+        std::fs::write(pack, altered).unwrap();
+        let done = again();
+        assert_eq!(done.code, 0, "{}", done.err);
+        assert!(done.err.contains("this checkpoint is of no use"), "{}", done.err);
+        assert!(done.err.contains("is damaged") && !done.err.contains(goes_on), "{}", done.err);
+        assert_eq!(folder.read("out/cities.json"), before);
+        std::fs::write(pack, &whole).unwrap();
+    }
+    std::fs::remove_dir_all(folder.path(".syncline/checkpoints")).unwrap();
+    let done = again();
+    assert!(done.code == 0 && !done.err.contains(goes_on), "{}", done.err);
+    assert_eq!(folder.read("out/cities.json"), before);
+    assert_eq!(folder.run(&["verify"]).code, 0);
 }
