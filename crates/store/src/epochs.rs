@@ -62,6 +62,14 @@ pub struct ChainedRecord {
     pub prev: String,
 }
 
+/// A place in the log, behind some record.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    end: u64,
+    last: Option<EpochRecord>,
+    hash: blake3::Hash,
+}
+
 /// `epochs.log`, open for appending.
 #[derive(Debug)]
 pub struct EpochLog {
@@ -171,6 +179,20 @@ impl EpochLog {
             }
         }
         Ok(())
+    }
+
+    /// Where the log ends.
+    pub fn mark(&self) -> Mark {
+        Mark { end: self.log.end(), last: self.last.clone(), hash: self.hash }
+    }
+
+    /// Records up to there were made durable by [`sync`], and are not taken back any more.
+    pub fn note_durable(&mut self, mark: Mark) {
+        let epoch = |record: &Option<EpochRecord>| record.as_ref().map_or(0, |last| last.epoch);
+        if epoch(&mark.last) > epoch(&self.durable.0) {
+            self.log.note_synced(mark.end);
+            self.durable = (mark.last, mark.hash);
+        }
     }
 
     /// The epoch of the last record; 0: there is none.

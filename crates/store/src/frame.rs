@@ -255,6 +255,11 @@ impl FrameWriter {
         }
     }
 
+    /// What was written up to `end` is durable: somebody else has seen to it.
+    pub(crate) fn note_synced(&mut self, end: u64) {
+        self.synced = self.synced.max(end.min(self.end));
+    }
+
     /// Takes back what is not durable.
     pub(crate) fn roll_back_unsynced(&mut self) {
         self.roll_back(self.synced);

@@ -216,7 +216,13 @@ impl Packs {
             return Ok(map.clone());
         }
         let path = path(dir, name)?;
-        let file = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => damaged(&path, "it is missing"),
+            _ => Error::io("open", &path, error),
+        })?;
+        if file.metadata().is_ok_and(|meta| meta.len() == 0) {
+            return Err(damaged(&path, "it is empty"));
+        }
         let map = map(&file).map_err(|error| Error::io("map", &path, error))?;
         let map = Arc::new(map);
         self.maps.insert(name.to_owned(), map.clone());
@@ -369,6 +375,10 @@ mod tests {
         assert_eq!(sizes(&dir).unwrap().len(), 2);
 
         retain(&dir, &BTreeSet::from([second.clone()])).unwrap();
+        // An index may be left of which some pieces have gone.
+        let mut others = Packs::default();
+        let read = others.index(&dir, &second).unwrap().unwrap();
+        assert_eq!(others.read(&dir, &read["t"][0]).unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(sizes(&dir).unwrap().into_keys().collect::<Vec<_>>(), [second]);
         assert_eq!(bytes(&parts), [&b"one"[..], b"", &long], "what was read stays");
     }
@@ -396,7 +406,7 @@ mod tests {
             std::fs::write(&path, &altered).unwrap();
             assert_eq!(read().unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
         }
-        for length in 1..whole.len() {
+        for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(read().unwrap_err().kind(), ErrorKind::Corrupt, "{length} bytes");
         }

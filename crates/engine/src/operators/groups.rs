@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 
 use syncline_change::{Error, Result};
 
-use crate::state::{Cells, Cut, Extent, KeyLog, Loader, Sweep, Unloaded};
+use crate::state::{Cells, Cut, Extent, HINT, KeyLog, Loader, Sweep, Unloaded};
 
 /// The groups of one partition: each key has a number, which is given out again after the group has
 /// gone.
@@ -295,8 +295,7 @@ pub(crate) fn load<P: Grouped>(from: &Loader<'_>, parts: &mut [P], at_once: bool
 
 /// What is hashed as it was written, and yet is not what was written.
 pub(crate) fn unreadable() -> Error {
-    Error::corrupt("a group in the state of a checkpoint is unreadable")
-        .hint("remove the folder `state` of the data directory: it is made anew from the journal")
+    Error::corrupt("a group in the state of a checkpoint is unreadable").hint(HINT)
 }
 
 /// Forgets groups that no later change can reach, if there may be many of them.

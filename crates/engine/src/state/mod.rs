@@ -28,8 +28,8 @@ pub(crate) use memory::Memory;
 pub(crate) use release::{Cut, Extent, Floor, FloorPart, Place, Release, Sweep, Term, Timed};
 pub(crate) use run::{Run, RunBuilder};
 pub(crate) use save::{
-    Cells, KeyLog, Loader, Saver, Unloaded, put_bytes, put_flag, put_i64, put_option, take_bytes,
-    take_flag, take_i64, take_option,
+    Cells, HINT, KeyLog, Loader, Saver, Unloaded, put_bytes, put_flag, put_i64, put_option,
+    take_bytes, take_flag, take_i64, take_option,
 };
 pub use save::{PIECE_PARTS, Piece, SavedState, StateChanges};
 pub(crate) use spine::Spine;

@@ -264,8 +264,12 @@ impl SavedState {
     }
 }
 
+/// What to do about state that cannot be taken.
+pub(crate) const HINT: &str =
+    "remove the folder `state` of the data directory: it is made anew from the journal";
+
 fn missing(name: &str) -> Error {
-    Error::corrupt(format!("the state in a checkpoint has no table {name}"))
+    Error::corrupt(format!("the state in a checkpoint has no table {name}")).hint(HINT)
 }
 
 /// Merges the newest runs of cells as long as they are of like length.
@@ -402,6 +406,7 @@ impl<'a> Loader<'a> {
             "the state in a checkpoint is unreadable: table {}{name}",
             self.path
         ))
+        .hint(HINT)
     }
 }
 

@@ -140,7 +140,12 @@ pub(crate) fn check_with(setting: Setting, sql: &str, helpers: &[(&str, &str)]) 
     for case in 0..cases {
         let story = strategy.new_tree(&mut runner).unwrap().current();
         let explain = (case % EXPLAINED_EVERY == 0).then_some(case);
-        let restarts = if case % RESTARTED_EVERY == 0 { 1 << (case % story.len()) } else { 0 };
+        // More than once: what went on from saved state is saved again.
+        let after = |epoch: usize| 1 << (epoch % story.len());
+        let restarts = match case % RESTARTED_EVERY {
+            0 => after(case) | after(case / 2 + 1) | after(case / 3 + 3),
+            _ => 0,
+        };
         let one = run(setting, sql, helpers, &story, (1, 0), explain);
         let two = run(setting, sql, helpers, &story, (2, restarts), None);
         assert_eq!(

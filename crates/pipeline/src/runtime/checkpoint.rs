@@ -9,16 +9,16 @@ pub(super) mod resume;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use syncline_change::{Error, Result};
 use syncline_engine::{Circuit, StateChanges};
 use syncline_store::checkpoints::{self, Checkpoint};
-use syncline_store::epochs::ViewRecord;
+use syncline_store::epochs::{EpochLog, Mark, ViewRecord};
 use syncline_store::journal::{EpochInput, Standing};
 use syncline_store::merkle::{self, MerkleLog};
 
@@ -26,7 +26,7 @@ use self::resume::Resumed;
 use self::writer::{Job, Moment, Writer};
 use super::manifest::Account;
 use super::plans::Plans;
-use super::state::Shared;
+use super::state::{Shared, Tally};
 use crate::clock;
 use crate::prepare::Prepared;
 
@@ -45,6 +45,8 @@ pub(super) struct Checkpointer {
     /// All epochs so far.
     input: MerkleLog,
     sources: BTreeMap<String, Standing>,
+    /// Rows and bytes of each source.
+    tally: Tally,
     /// Of each view, the digest of all of its changes.
     changes: BTreeMap<String, blake3::Hash>,
     /// Of the epochs of this run.
@@ -58,6 +60,7 @@ pub(super) struct Checkpointer {
     rows_since_look: usize,
     is_busy: Arc<AtomicBool>,
     queued: Arc<AtomicUsize>,
+    durable: Arc<Mutex<Option<Mark>>>,
     writing: Writing,
 }
 
@@ -87,6 +90,7 @@ impl Checkpointer {
             input: from.map_or_else(MerkleLog::new, |from| from.input.clone()),
             sources: from.map(|from| from.sources.clone()).unwrap_or_default(),
             changes: changes.collect(),
+            tally: shared.tally(),
             account: Account::new(prepared)?,
             layout,
             last,
@@ -97,13 +101,14 @@ impl Checkpointer {
             writing: Writing::NotYet(None),
             is_busy,
             queued,
+            durable: Arc::default(),
             shared,
         };
         let writer = Writer::new(
             made.shared.clone(),
             plans,
             prepared.pipeline.spec.run.journal_retention.map(|time| micros(time.0)),
-            (made.is_busy.clone(), made.queued.clone()),
+            (made.is_busy.clone(), made.queued.clone(), made.durable.clone()),
             resumed,
         )?;
         Ok(Self { writing: Writing::NotYet(Some(writer)), ..made })
@@ -135,11 +140,19 @@ impl Checkpointer {
             *all = checkpoints::chained(all, input.epoch, &record.digest);
         }
         for part in &input.inputs {
+            let (rows, bytes) = self.tally.entry(part.source.clone()).or_default();
+            *rows += part.row_count() as u64;
+            *bytes += part.bytes;
             let standing = self.sources.entry(part.source.clone()).or_default();
             standing.advance(part.position.as_ref(), part.finished);
         }
         self.last = (input.epoch, input.time_us);
         Ok(())
+    }
+
+    /// What of the epoch log is known to be durable.
+    pub(super) fn durable(&self) -> Option<Mark> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Hands over what has changed, if it is much and a checkpoint is not due yet.
@@ -168,16 +181,22 @@ impl Checkpointer {
         self.send(Job { state, held, moment: None })
     }
 
-    /// Takes a checkpoint of the last epoch, whose record has the hash `chain`, if it is time for one
-    /// and the one before is written.
+    /// Takes a checkpoint of the last epoch, whose record is the last of the log, if it is time for one and
+    /// the one before is written.
     ///
     /// # Errors
     /// `Bug` if no thread can be started.
-    pub(super) fn take_if_due(&mut self, circuit: &mut Circuit, chain: blake3::Hash) -> Result<()> {
+    pub(super) fn take_if_due(&mut self, circuit: &mut Circuit, log: &EpochLog) -> Result<()> {
         let since = clock::stopwatch_nanos() - self.taken_at_nanos;
         let is_due = self.last.0 > self.taken && u128::from(since) >= self.interval.as_nanos();
+        if let Writing::Thread { thread, .. } = &self.writing
+            && is_due
+            && thread.is_finished()
+        {
+            return Err(ended());
+        }
         if is_due && !self.is_busy.swap(true, Ordering::AcqRel) {
-            let job = self.job(circuit, chain)?;
+            let job = self.job(circuit, log)?;
             self.send(job)?;
         }
         Ok(())
@@ -187,16 +206,18 @@ impl Checkpointer {
     ///
     /// # Errors
     /// `Storage` if the disk refuses, `Config` if the manifest cannot be signed.
-    pub(super) fn finish(mut self, circuit: &mut Circuit, chain: blake3::Hash) -> Result<()> {
-        if self.last.0 > self.taken {
-            let job = self.job(circuit, chain)?;
+    pub(super) fn finish(mut self, circuit: &mut Circuit, log: &EpochLog) -> Result<()> {
+        // What the disk did not take of the epoch log is computed again at the next start.
+        let is_recorded = log.last_epoch() == self.last.0;
+        if self.last.0 > self.taken && is_recorded {
+            let job = self.job(circuit, log)?;
             self.send(job)?;
         }
         let Writing::Thread { to, thread } = self.writing else { return Ok(()) };
         drop(to);
         let joined = thread.join();
         let last = joined.unwrap_or_else(|_| Err(Error::bug("taking a checkpoint panicked")))?;
-        match last {
+        match last.filter(|_| is_recorded) {
             Some(last) => self.account.write(self.shared.data_dir(), &last),
             None => Ok(()),
         }
@@ -209,12 +230,8 @@ impl Checkpointer {
 
     /// Takes a checkpoint and waits until it is written.
     #[cfg(test)]
-    pub(super) fn take_and_wait(
-        &mut self,
-        circuit: &mut Circuit,
-        chain: blake3::Hash,
-    ) -> Result<()> {
-        let job = self.job(circuit, chain)?;
+    pub(super) fn take_and_wait(&mut self, circuit: &mut Circuit, log: &EpochLog) -> Result<()> {
+        let job = self.job(circuit, log)?;
         match &mut self.writing {
             Writing::NotYet(Some(writer)) => writer.take_in(job).map(drop),
             Writing::NotYet(None) | Writing::Thread { .. } => {
@@ -224,19 +241,20 @@ impl Checkpointer {
     }
 
     /// What there is to hash and write of this moment.
-    fn job(&mut self, circuit: &mut Circuit, chain: blake3::Hash) -> Result<Job> {
+    fn job(&mut self, circuit: &mut Circuit, log: &EpochLog) -> Result<Job> {
         let (epoch, time_us) = self.last;
         let started = clock::stopwatch_nanos();
         let mut state = circuit.save(true)?;
-        self.shared.save(&mut state)?;
+        self.shared.save(&mut state, &self.tally)?;
         let moment = Moment {
             epoch,
             time_us,
-            chain: chain.to_hex().to_string(),
+            chain: log.head().to_hex().to_string(),
             input: self.input.clone(),
             sources: self.sources.clone(),
             changes: self.changes.clone(),
             rows: self.shared.rows_held(),
+            mark: log.mark(),
             layout: self.layout.clone(),
         };
         let job = Job { state, held: self.shared.take_touched(0), moment: Some(moment) };
@@ -251,7 +269,6 @@ impl Checkpointer {
         self.shared.metrics.checkpoint_pause.observe(seconds);
     }
 
-    /// A writer that has failed says so when it is joined.
     fn send(&mut self, job: Job) -> Result<()> {
         if let Writing::NotYet(writer) = &mut self.writing {
             let writer = writer.take();
@@ -270,10 +287,15 @@ impl Checkpointer {
             self.writing = Writing::Thread { to, thread };
         }
         if let Writing::Thread { to, .. } = &self.writing {
-            let _ = to.send(job);
+            return to.send(job).map_err(|_| ended());
         }
         Ok(())
     }
+}
+
+/// What changes is remembered until it is written: without an end, if nobody writes.
+fn ended() -> Error {
+    Error::bug("no more checkpoints can be taken").hint("the log says why, before this")
 }
 
 pub(super) fn micros(time: Duration) -> i64 {

@@ -73,7 +73,7 @@ impl Compute {
         let synced = self.sync();
         // After an error it would be of something that never was: half an epoch.
         done.and(synced)?;
-        self.checkpointer.finish(&mut self.circuit, self.log.head())
+        self.checkpointer.finish(&mut self.circuit, &self.log)
     }
 
     fn run_all(&mut self, replay: Reread<Replay>, epochs: &Receiver<Sequenced>) -> Result<()> {
@@ -87,13 +87,16 @@ impl Compute {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            self.checkpointer.take_if_due(&mut self.circuit, self.log.head())?;
+            self.checkpointer.take_if_due(&mut self.circuit, &self.log)?;
         }
     }
 
     /// Makes the records of all epochs durable.
     pub(super) fn sync(&mut self) -> Result<()> {
         let log = &mut self.log;
+        if let Some(mark) = self.checkpointer.durable() {
+            log.note_durable(mark);
+        }
         self.shared.stubbornly("the epoch log", || log.sync())
     }
 
@@ -106,7 +109,7 @@ impl Compute {
     /// Takes a checkpoint and waits until it is written.
     #[cfg(test)]
     pub(super) fn checkpoint(&mut self) -> Result<()> {
-        self.checkpointer.take_and_wait(&mut self.circuit, self.log.head())
+        self.checkpointer.take_and_wait(&mut self.circuit, &self.log)
     }
 
     /// Brings the state from where it is from to the end of the journal.

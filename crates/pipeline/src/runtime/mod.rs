@@ -302,7 +302,6 @@ impl Opened {
             last_epoch: journal.last_epoch(),
         };
         let targets::Opened { sinks, pasts, at_least } = targets.open(connect)?;
-        plans.write(dir)?;
         let shared = Arc::new(shared);
         let resumed = None;
         Ok(Self {
@@ -330,8 +329,10 @@ impl Opened {
         let through = self.given_to_all();
         let Some(resumed) = resume::find(dir, &layout, through, pool)? else {
             self.check_journal(dir)?;
+            self.plans.write(dir)?;
             return Ok(0);
         };
+        self.plans.write(dir)?;
         let Checkpoint { epoch, time_us, .. } = resumed.checkpoint;
         self.circuit.load(&resumed.state)?;
         self.shared.load(&self.circuit, (epoch, time_us), &resumed.state)?;

@@ -107,6 +107,9 @@ fn is_held(prepared: &Prepared, view: &str) -> bool {
     prepared.is_kept(view) || feeds_snapshot(prepared, view)
 }
 
+/// Rows and bytes of each source, up to some epoch.
+pub(super) type Tally = BTreeMap<String, (u64, u64)>;
+
 /// What was counted from the beginning.
 #[derive(Serialize, Deserialize)]
 struct Totals {
@@ -418,6 +421,13 @@ impl Shared {
         }
     }
 
+    /// Rows and bytes of each source as they are counted now.
+    pub(super) fn tally(&self) -> Tally {
+        let live = self.live();
+        let sources = live.sources.iter();
+        sources.map(|(name, source)| (name.clone(), (source.rows, source.bytes))).collect()
+    }
+
     /// How many rows each view has whose content is there.
     pub(super) fn rows_held(&self) -> BTreeMap<usize, u64> {
         let views = self.contents.iter().filter(|((is_view, _), _)| *is_view);
@@ -429,14 +439,15 @@ impl Shared {
     }
 
     /// Adds what there is beside contents, and must be there at a start from a checkpoint.
-    pub(super) fn save(&self, state: &mut StateChanges) -> Result<()> {
+    pub(super) fn save(&self, state: &mut StateChanges, tally: &Tally) -> Result<()> {
         let live = self.live();
-        let sources = live
-            .sources
-            .iter()
-            .map(|(name, source)| (name.clone(), (source.rows, source.bytes, source.rejected)));
+        // The sequencer may have counted epochs that are not computed yet.
+        let sources = live.sources.iter().map(|(name, source)| {
+            let (rows, bytes) = tally.get(name).copied().unwrap_or_default();
+            (name.clone(), (rows, bytes, source.rejected))
+        });
         let mut totals = Totals {
-            rows: live.rows,
+            rows: tally.values().map(|(rows, _)| rows).sum(),
             rejected: live.rejected,
             sources: sources.collect(),
             held: BTreeMap::new(),

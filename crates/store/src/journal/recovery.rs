@@ -14,7 +14,7 @@ use syncline_change::{Error, Result};
 use super::codec::{self, Head, RowDecoder, SegmentHead};
 use super::reader::Replay;
 use super::segment::{self, Folder};
-use super::{Recovery, Standing};
+use super::{Recovery, Standing, retention};
 use crate::disk::Disk;
 use crate::frame::{Cut, FrameWriter, Next, corrupt};
 use crate::fs;
@@ -204,7 +204,7 @@ fn check_complete(
         return Err(corrupt(&cut.file, cut.offset, what));
     }
     // Reading it all says which part of which epoch is missing.
-    for input in Replay::open(journal, 1)?.through(expected) {
+    for input in Replay::open(journal, retention::of(journal)?)?.through(expected) {
         input?;
     }
     Err(Error::corrupt(format!("{} does not add up", journal.display()))

@@ -50,6 +50,8 @@ pub(crate) struct Recursion {
     sums: Consolidate,
     name: String,
     is_saving: bool,
+    /// No two parts have the same number, so that one that is made anew is not taken for the one before.
+    next_part: u64,
     /// Whose rows these are, for reports.
     view: String,
 }
@@ -60,6 +62,8 @@ struct Iteration {
     rows: Rows,
     copies: u64,
     part: Option<Part>,
+    /// The number of the part.
+    number: u64,
     /// Whether another iteration may follow.
     is_open: bool,
 }
@@ -87,6 +91,7 @@ impl Recursion {
             make,
             iterations: Vec::new(),
             is_saving: false,
+            next_part: 0,
             first: is_distinct.then(|| FirstDerived::new(name.clone())),
             outside: outside.collect::<Result<_>>()?,
             codec: RowCodec::new(schema.clone())?,
@@ -151,7 +156,8 @@ impl Recursion {
         };
         let mut whole: Vec<Vec<Batch>> = vec![vec![]; inputs.len()];
         let mut outside = inputs.to_vec();
-        let part = match &mut self.iterations[number].part {
+        let Iteration { part, number: of_part, .. } = &mut self.iterations[number];
+        let part = match part {
             Some(part) => part,
             none => {
                 for (whole, kept) in whole.iter_mut().zip(&self.outside) {
@@ -165,6 +171,8 @@ impl Recursion {
                     }
                 }
                 let part = none.insert((self.make)()?);
+                *of_part = self.next_part;
+                self.next_part += 1;
                 if self.is_saving {
                     part.begin_saving();
                 }
@@ -232,16 +240,18 @@ impl Operator for Recursion {
 
     /// What the operators of iterations hold as any others do; the rows of iterations as a whole.
     fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
-        for (number, iteration) in self.iterations.iter_mut().enumerate() {
+        for iteration in &mut self.iterations {
             if let Some(part) = &mut iteration.part {
-                part.save(&mut to.within(number))?;
+                part.save(&mut to.within(iteration.number))?;
             }
         }
         to.value("rows", |bytes| {
+            put_i64(bytes, self.next_part.cast_signed());
             put_i64(bytes, self.iterations.len() as i64);
             for iteration in &self.iterations {
                 put_counts(bytes, &iteration.rows);
                 put_i64(bytes, iteration.copies.cast_signed());
+                put_i64(bytes, iteration.number.cast_signed());
                 put_flag(bytes, iteration.is_open);
                 put_flag(bytes, iteration.part.is_some());
             }
@@ -254,14 +264,18 @@ impl Operator for Recursion {
 
     fn load(&mut self, from: &Loader<'_>) -> Result<()> {
         let (outside, first) = (&mut self.outside, &mut self.first);
-        let iterations = from.value("rows", |bytes| {
+        let (next_part, iterations) = from.value("rows", |bytes| {
+            let next_part = take_i64(bytes)?.cast_unsigned();
             let mut iterations = Vec::new();
             for _ in 0..take_i64(bytes)? {
                 let rows = take_counts(bytes)?;
                 let copies = take_i64(bytes)?.cast_unsigned();
+                let number = take_i64(bytes)?.cast_unsigned();
                 let is_open = take_flag(bytes)?;
-                iterations
-                    .push((Iteration { rows, copies, part: None, is_open }, take_flag(bytes)?));
+                iterations.push((
+                    Iteration { rows, copies, part: None, number, is_open },
+                    take_flag(bytes)?,
+                ));
             }
             for outside in outside.iter_mut().flatten() {
                 outside.rows = take_counts(bytes)?;
@@ -269,12 +283,16 @@ impl Operator for Recursion {
             if let Some(first) = first {
                 first.read(bytes)?;
             }
-            Some(iterations)
+            Some((next_part, iterations))
         })?;
-        for (number, (mut iteration, has_part)) in iterations.into_iter().enumerate() {
+        self.next_part = next_part;
+        for (mut iteration, has_part) in iterations {
             if has_part {
                 let mut part = (self.make)()?;
-                part.load(&from.within(number))?;
+                if self.is_saving {
+                    part.begin_saving();
+                }
+                part.load(&from.within(iteration.number))?;
                 iteration.part = Some(part);
             }
             self.iterations.push(iteration);

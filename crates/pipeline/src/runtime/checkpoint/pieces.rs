@@ -146,7 +146,9 @@ pub(super) fn with_state(dir: &DataDir) -> Result<Vec<(u64, i64)>> {
     let mut found = Vec::new();
     for epoch in checkpoints::list(dir)? {
         let Ok(Some(checkpoint)) = checkpoints::read(dir, epoch) else { continue };
-        if checkpoint.state.is_some_and(|of| sizes.contains_key(&of.pack)) {
+        let Some(of) = checkpoint.state.filter(|of| sizes.contains_key(&of.pack)) else { continue };
+        let Ok(Some(tables)) = Packs::default().index(dir, &of.pack) else { continue };
+        if tables.values().flatten().all(|stored| sizes.contains_key(stored.pack())) {
             found.push((epoch, checkpoint.time_us));
         }
     }

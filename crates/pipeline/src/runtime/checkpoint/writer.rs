@@ -1,16 +1,16 @@
 //! The thread that hashes and writes checkpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use syncline_change::digest::SetDigest;
 use syncline_change::{Error, Result};
 use syncline_engine::{SavedState, StateChanges, Touched};
 use syncline_store::checkpoints::{self, Checkpoint, State, ViewState};
-use syncline_store::epochs;
+use syncline_store::epochs::{self, Mark};
 use syncline_store::journal::{self, Standing};
 use syncline_store::merkle::MerkleLog;
 
@@ -39,6 +39,8 @@ pub(super) struct Moment {
     pub(super) changes: BTreeMap<String, blake3::Hash>,
     /// Of each view whose content is there to be read, how many rows it has.
     pub(super) rows: BTreeMap<usize, u64>,
+    /// The end of the epoch log.
+    pub(super) mark: Mark,
     pub(super) layout: String,
 }
 
@@ -51,6 +53,8 @@ pub(super) struct Writer {
     retention_us: Option<i64>,
     is_busy: Arc<AtomicBool>,
     queued: Arc<AtomicUsize>,
+    /// What of the epoch log is known to be durable.
+    durable: Arc<Mutex<Option<Mark>>>,
 }
 
 /// A view and the digest of what it held at the last checkpoint.
@@ -66,11 +70,17 @@ const PINNED: i64 = 4;
 
 /// Which checkpoints to keep the state of while the journal is kept that far back, given the epochs and
 /// times of those that have it, the oldest first: the first one of each part of the time. And the one
-/// that the journal may begin behind: all after it can be made again from there.
-fn pins(times: &[(u64, i64)], limit_us: i64, retention_us: i64) -> (BTreeSet<u64>, Option<u64>) {
+/// that the journal may begin behind: all after it can be made again from there, and all sinks are
+/// `through` with it.
+fn pins(
+    times: &[(u64, i64)],
+    through: u64,
+    limit_us: i64,
+    retention_us: i64,
+) -> (BTreeSet<u64>, Option<u64>) {
     let part_us = (retention_us / PINNED).max(1);
-    let base =
-        times.iter().rev().find(|(_, time_us)| *time_us <= limit_us).map(|(epoch, _)| *epoch);
+    let is_past = |(epoch, time_us): &&(u64, i64)| *time_us <= limit_us && *epoch <= through;
+    let base = times.iter().rev().find(is_past).map(|(epoch, _)| *epoch);
     let since = times.iter().filter(|(epoch, _)| Some(*epoch) >= base);
     let mut firsts: BTreeMap<i64, u64> = BTreeMap::new();
     for (epoch, time_us) in since {
@@ -89,7 +99,7 @@ impl Writer {
         shared: Arc<Shared>,
         plans: &Plans,
         retention_us: Option<i64>,
-        (is_busy, queued): (Arc<AtomicBool>, Arc<AtomicUsize>),
+        (is_busy, queued, durable): (Arc<AtomicBool>, Arc<AtomicUsize>, Arc<Mutex<Option<Mark>>>),
         resumed: Option<Resumed>,
     ) -> Result<Self> {
         let views = shared.views().iter().map(|view| {
@@ -107,7 +117,7 @@ impl Writer {
         let views = views.collect::<Result<_>>()?;
         let (state, pieces) =
             resumed.map(|resumed| (resumed.state, resumed.pieces)).unwrap_or_default();
-        Ok(Self { shared, views, state, pieces, retention_us, is_busy, queued })
+        Ok(Self { shared, views, state, pieces, retention_us, is_busy, queued, durable })
     }
 
     /// Returns the last checkpoint.
@@ -177,6 +187,9 @@ impl Writer {
         shared.stubbornly("a checkpoint", || {
             // Whoever goes on from here does not compute again what the log has before.
             epochs::sync(dir)?;
+            let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+            *durable = Some(moment.mark.clone());
+            drop(durable);
             checkpoints::write(dir, &checkpoint)
         })?;
         let through = checkpoint.sinks.values().copied().fold(checkpoint.epoch, u64::min);
@@ -194,11 +207,11 @@ impl Writer {
         };
         let limit_us = self.shared.now_us().saturating_sub(retention_us);
         let times = pieces::with_state(dir)?;
-        let (pinned, base) = pins(&times, limit_us, retention_us);
+        let (pinned, base) = pins(&times, through, limit_us, retention_us);
         checkpoints::retain(dir, &pinned)?;
         self.pieces.retain(dir, &pinned)?;
         if let Some(base) = base {
-            let freed = journal::let_go(dir, base.min(through))?;
+            let freed = journal::let_go(dir, base)?;
             self.shared.count_freed(freed);
         }
         Ok(())
@@ -217,7 +230,7 @@ mod tests {
         let (mut firsts, mut bases): (Vec<u64>, Vec<u64>) = (vec![], vec![]);
         for now in 1..=600_i64 {
             times.push((now as u64, now * minute));
-            let (pinned, base) = pins(&times, (now - 240) * minute, 240 * minute);
+            let (pinned, base) = pins(&times, u64::MAX, (now - 240) * minute, 240 * minute);
             assert!(pinned.len() <= 7, "{pinned:?}");
             let expect = pinned.first().copied().filter(|first| *first as i64 <= now - 240);
             assert_eq!(base, expect);
@@ -229,5 +242,9 @@ mod tests {
         assert!(bases.is_sorted() && firsts.is_sorted());
         let last = *bases.last().unwrap_or(&0);
         assert!((240..=360).contains(&last), "what is left begins at {last}");
+        // A sink that is behind keeps what it needs.
+        let (pinned, base) = pins(&times, last + 10, 600 * minute, 240 * minute);
+        assert_eq!((base, pinned.first()), (Some(last), Some(&last)));
+        assert_eq!(pins(&times, last - 1, 600 * minute, 240 * minute).1, None);
     }
 }
