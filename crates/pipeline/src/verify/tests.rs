@@ -66,6 +66,10 @@ impl Shop {
     }
 
     fn run(&self) {
+        self.try_run().unwrap();
+    }
+
+    fn try_run(&self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -73,11 +77,19 @@ impl Shop {
             .unwrap();
         let _entered = runtime.enter();
         let options = RunOptions { once: true, ..RunOptions::default() };
-        let mut running = Running::start(self.prepared(), &options).unwrap();
+        let mut running = Running::start(self.prepared(), &options)?;
         runtime.block_on(async {
             running.finished().await;
-            running.stop().await.unwrap();
-        });
+            running.stop().await
+        })
+    }
+
+    /// The files of a folder of the data directory.
+    fn files(&self, folder: &str) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.data().join(folder)).unwrap();
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files
     }
 
     /// The last epoch that ran.
@@ -127,6 +139,23 @@ impl Shop {
         });
         mismatches.collect()
     }
+}
+
+/// Where it stopped, half an epoch may be in what it holds.
+#[test]
+fn a_run_that_ends_with_an_error_writes_nothing_down() {
+    let shop = Shop::new();
+    shop.forge(|records| {
+        records[3].views.get_mut("totals").unwrap().digest = "ab".repeat(32);
+    });
+    // All epochs are computed again, and one of them comes out differently than is recorded.
+    std::fs::remove_dir_all(shop.data().join("state")).unwrap();
+    let before = ["checkpoints", "manifests"].map(|folder| shop.files(folder));
+    let error = shop.try_run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("`totals` came out differently in epoch 4"), "{error}");
+    assert_eq!(["checkpoints", "manifests"].map(|folder| shop.files(folder)), before);
+    assert_eq!(shop.files("state"), [""; 0].map(PathBuf::from));
 }
 
 fn batch() -> Options {
