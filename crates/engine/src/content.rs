@@ -8,8 +8,7 @@ use syncline_change::digest::{RowBytes, SetDigest};
 use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
-use crate::operators::unreadable;
-use crate::operators::{Workers, heap_bytes, table_bytes};
+use crate::operators::{Workers, heap_bytes, table_bytes, unreadable};
 use crate::state::{Cells, Loader, SavedState, StateChanges, Unloaded, put_i64, take_i64};
 
 /// The most rows in one batch of [`Content::batches`].
@@ -96,11 +95,8 @@ impl Content {
     /// # Errors
     /// `Corrupt` if they are not what was saved.
     pub fn load_some(&mut self, rows: usize) -> Result<()> {
-        let (Some(mut unloaded), total) = (self.unloaded.take(), self.total) else {
-            return Ok(());
-        };
-        let more = unloaded.rest(rows, |_, row, count| self.insert(row, count));
-        self.total = total;
+        let Some(mut unloaded) = self.unloaded.take() else { return Ok(()) };
+        let more = unloaded.rest(rows, |_, row, count| self.put(row, count).map(drop));
         if more.ok_or_else(unreadable)? {
             self.unloaded = Some(unloaded);
         }
@@ -110,9 +106,7 @@ impl Content {
     /// Reads a row from the checkpoint, if it is still there.
     fn need(&mut self, row: &[u8]) -> Result<()> {
         let Some(mut unloaded) = self.unloaded.take() else { return Ok(()) };
-        let total = self.total;
-        let read = unloaded.take(row::hash(row), row, |count| self.insert(row, count));
-        self.total = total;
+        let read = unloaded.take(row::hash(row), row, |count| self.put(row, count).map(drop));
         self.unloaded = Some(unloaded);
         if read == Some(None) { Err(unreadable()) } else { Ok(()) }
     }
@@ -135,11 +129,16 @@ impl Content {
     }
 
     /// Takes what [`save`](Self::save) saved.
-    pub(crate) fn insert(&mut self, row: &[u8], mut count: &[u8]) -> Option<()> {
-        let count = take_i64(&mut count)?;
-        self.total += count;
-        self.rows.insert(row.into(), count);
+    pub(crate) fn insert(&mut self, row: &[u8], count: &[u8]) -> Option<()> {
+        self.total += self.put(row, count)?;
         Some(())
+    }
+
+    /// The same with a row that is counted already. Returns how often it is there.
+    fn put(&mut self, row: &[u8], mut count: &[u8]) -> Option<i64> {
+        let count = take_i64(&mut count)?;
+        self.rows.insert(row.into(), count);
+        Some(count)
     }
 
     /// The digest of all rows, as those of the relation `name`.

@@ -105,8 +105,9 @@ fn map(file: &File, length: usize) -> std::io::Result<Mmap> {
     unsafe { MmapOptions::new().len(length).map(file) }
 }
 
+/// A part of a mapping.
 #[allow(unsafe_code, reason = "the buffer keeps the mapping that it points into")]
-fn buffer(map: &Arc<Mmap>, start: usize, length: usize) -> Buffer {
+pub(crate) fn buffer(map: &Arc<Mmap>, start: usize, length: usize) -> Buffer {
     let bytes = &map[start..start + length];
     let Some(first) = NonNull::new(bytes.as_ptr().cast_mut()) else { return Buffer::default() };
     // SAFETY: the pointer is that of `length` bytes of the mapping, which are never written to and

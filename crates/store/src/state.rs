@@ -13,7 +13,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
@@ -22,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use syncline_change::{Error, Result};
 
 use crate::disk::DiskFile;
-use crate::{DataDir, fs};
+use crate::{DataDir, fs, spill};
 
 const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"SYNCLSTA";
@@ -242,7 +241,7 @@ impl Packs {
             let end = end.ok_or_else(|| {
                 damaged(&dir.state().join(stored.pack()), "it is shorter than when it was written")
             })?;
-            parts.push(buffer(&map, at as usize..end as usize));
+            parts.push(spill::buffer(&map, at as usize, length as usize));
             at = end.next_multiple_of(ALIGNMENT);
         }
         Ok(parts)
@@ -319,17 +318,6 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: packs are never written to once they have their name, and the data directory belongs to
     // the process that holds its lock. Removing one leaves what is mapped.
     unsafe { Mmap::map(file) }
-}
-
-#[allow(unsafe_code, reason = "the buffer keeps the mapping that it points into")]
-fn buffer(map: &Arc<Mmap>, range: std::ops::Range<usize>) -> Buffer {
-    let bytes = &map[range];
-    let Some(first) = NonNull::new(bytes.as_ptr().cast_mut()).filter(|_| !bytes.is_empty()) else {
-        return Buffer::default();
-    };
-    // SAFETY: the pointer is that of so many bytes of the mapping, which are never written to and stay
-    // mapped as long as the buffer holds `map`.
-    unsafe { Buffer::from_custom_allocation(first, bytes.len(), map.clone()) }
 }
 
 #[cfg(test)]

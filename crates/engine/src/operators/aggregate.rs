@@ -22,7 +22,7 @@ use super::map::{evaluate, truths};
 use super::partition::{PARTITION_BITS, PARTITIONS, Split, partition, sliced};
 use super::{Change, Epoch, Operator, negative};
 use crate::functions::moments::Statistic;
-use crate::state::{Cut, Extent, Loader, Release, Saver, Sweep, put_i64, take_i64};
+use crate::state::{Extent, Loader, Release, Saver, Sweep, put_i64, take_i64};
 
 /// An aggregate function that can be kept up to date by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -409,7 +409,10 @@ impl Aggregate {
         };
         let mut gone = HashSet::new();
         for partition in &mut self.partitions {
-            gone.extend(partition.forget_ids(&cut));
+            for group in partition.groups.past(|key| cut.is_past(key)) {
+                gone.insert(partition.ids[group as usize]);
+                partition.remove(group);
+            }
         }
         if !gone.is_empty() {
             distinct.iter_mut().flatten().for_each(|distinct| distinct.forget(&gone));
@@ -491,8 +494,14 @@ impl Grouped for Partition {
         bytes.is_empty().then_some(())
     }
 
-    fn forget(&mut self, cut: &Cut) {
-        self.forget_ids(cut);
+    fn remove(&mut self, group: u32) {
+        self.groups.remove(group);
+        self.counts[group as usize] = 0;
+        self.ids[group as usize] = NO_ID;
+        if let Some(values) = self.values.get_mut(group as usize) {
+            *values = 0;
+        }
+        self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
     }
 }
 
@@ -562,26 +571,8 @@ impl Partition {
         Ok(changes)
     }
 
-    fn remove(&mut self, group: u32) {
-        self.groups.remove(group);
-        self.counts[group as usize] = 0;
-        self.ids[group as usize] = NO_ID;
-        if let Some(values) = self.values.get_mut(group as usize) {
-            *values = 0;
-        }
-        self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(group));
-    }
-
     fn values_of(&self, group: u32) -> usize {
         self.values.get(group as usize).copied().unwrap_or(0)
-    }
-
-    /// Removes the groups that are past `cut`, and returns their ids.
-    fn forget_ids(&mut self, cut: &Cut) -> Vec<u64> {
-        let gone = self.groups.past(|key| cut.is_past(key));
-        let ids = gone.iter().map(|&group| self.ids[group as usize]).collect();
-        gone.iter().for_each(|&group| self.remove(group));
-        ids
     }
 
     /// Old rows out and new rows in, group by group in the order in which they were met.

@@ -17,19 +17,13 @@ pub(crate) struct Groups {
     /// Bytes of keys of groups that have gone.
     garbage: usize,
     free: Vec<u32>,
-    /// `None`: nobody asks.
-    unsaved: Option<Box<Unsaved>>,
+    /// Numbers of groups that have changed since they were last saved, repeated or not; those of groups that
+    /// have gone may be among them.
+    touched: Vec<u32>,
+    /// Keys of groups that have gone since then. Others may have come again.
+    gone: KeyLog,
     /// Groups from a checkpoint that were not needed yet.
     unloaded: Option<Box<Unloaded>>,
-}
-
-/// Groups that have changed since they were last saved.
-#[derive(Default)]
-struct Unsaved {
-    /// Numbers of groups, repeated or not; those of groups that have gone may be among them.
-    touched: Vec<u32>,
-    /// Keys of groups that have gone. Others may have come again.
-    gone: KeyLog,
 }
 
 /// A key and its hash, close together: to look elsewhere for each would be what takes most time.
@@ -119,9 +113,10 @@ impl Groups {
     }
 
     pub(crate) fn remove(&mut self, group: u32) {
-        if let Some(mut unsaved) = self.unsaved.take() {
-            unsaved.gone.note(&[self.key(group)]);
-            self.unsaved = Some(unsaved);
+        if self.gone.is_on() {
+            let mut gone = std::mem::take(&mut self.gone);
+            gone.note(&[self.key(group)]);
+            self.gone = gone;
         }
         let entry = std::mem::take(&mut self.entries[group as usize]);
         if let Ok(found) = self.index.find_entry(entry.hash, |&other| other == group) {
@@ -175,30 +170,25 @@ impl Groups {
 
     /// From now on takes note of what changes.
     pub(crate) fn begin_saving(&mut self) {
-        self.unsaved.get_or_insert_default();
+        self.gone.begin();
     }
 
     /// What is kept of a group changes.
     pub(crate) fn touch(&mut self, group: u32) {
-        if let Some(unsaved) = &mut self.unsaved {
-            unsaved.touched.push(group);
+        if self.gone.is_on() {
+            self.touched.push(group);
         }
     }
 
     /// Bytes of what has changed since it was last saved.
     pub(crate) fn unsaved(&self) -> usize {
-        let of =
-            |unsaved: &Unsaved| unsaved.touched.len() * size_of::<u32>() + unsaved.gone.bytes();
-        self.unsaved.as_deref().map_or(0, of)
+        self.touched.len() * size_of::<u32>() + self.gone.bytes()
     }
 
     /// The groups that have changed, by key and with what `write` has of each.
     fn take_unsaved(&mut self, write: impl Fn(u32, &mut Vec<u8>)) -> Cells {
         let mut cells = Cells::default();
-        let Some(Unsaved { mut touched, gone }) = self.unsaved.as_deref_mut().map(std::mem::take)
-        else {
-            return cells;
-        };
+        let (mut touched, gone) = (std::mem::take(&mut self.touched), self.gone.take());
         gone.keys().into_iter().for_each(|key| cells.remove(key));
         touched.sort_unstable();
         touched.dedup();
@@ -278,8 +268,13 @@ pub(crate) trait Grouped: Send {
         cells
     }
 
+    /// Forgets a group.
+    fn remove(&mut self, group: u32);
+
     /// Forgets the groups that are past `cut`.
-    fn forget(&mut self, cut: &Cut);
+    fn forget(&mut self, cut: &Cut) {
+        self.groups().past(|key| cut.is_past(key)).into_iter().for_each(|group| self.remove(group));
+    }
 }
 
 /// Has the groups of every part come from a checkpoint: when they are needed, or if `at_once` now.

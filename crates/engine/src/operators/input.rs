@@ -11,8 +11,7 @@ use super::map::rejected;
 use super::settle::micros;
 use super::{Change, Epoch, Operator, heap_bytes, table_bytes};
 use crate::state::{
-    Cells, KeyLog, Loader, Saver, Unloaded, put_flag, put_i64, put_option, take_flag, take_i64,
-    take_option,
+    Cells, KeyLog, Loader, Saver, Unloaded, put_flag, put_option, take_flag, take_i64, take_option,
 };
 use crate::table::TableDef;
 
@@ -32,8 +31,8 @@ pub(crate) struct Input {
     active_us: Option<i64>,
     is_idle: bool,
     finished: bool,
-    /// Keys, or rows, whose content was touched since it was last saved; `None`: nobody asks.
-    unsaved: Option<KeyLog>,
+    /// Keys, or rows, whose content was touched since it was last saved.
+    unsaved: KeyLog,
     /// The same from a checkpoint, as far as it was not needed yet.
     unloaded: Option<Unloaded>,
 }
@@ -69,7 +68,7 @@ impl Input {
             active_us: None,
             is_idle: false,
             finished: false,
-            unsaved: None,
+            unsaved: KeyLog::default(),
             unloaded: None,
         })
     }
@@ -179,9 +178,7 @@ impl Input {
         };
         for i in 0..batch.num_rows() {
             let (key, row) = (encoded_keys.row(i), encoded.row(i));
-            if let Some(unsaved) = &mut self.unsaved {
-                unsaved.note(&[key.data()]);
-            }
+            self.unsaved.note(&[key.data()]);
             if let Some(unloaded) = &mut self.unloaded
                 && !rows.contains_key(key.as_ref())
             {
@@ -223,9 +220,7 @@ impl Input {
         let (mut keep, mut unknown) = (Vec::new(), Vec::new());
         for i in 0..batch.num_rows() {
             let (row, weight) = (encoded.row(i), batch.weight(i));
-            if let Some(unsaved) = &mut self.unsaved {
-                unsaved.note(&[row.data()]);
-            }
+            self.unsaved.note(&[row.data()]);
             if let Some(unloaded) = &mut self.unloaded
                 && !counts.contains_key(row.as_ref())
             {
@@ -338,29 +333,26 @@ impl Operator for Input {
     }
 
     fn begin_saving(&mut self) {
-        self.unsaved.get_or_insert_default();
+        self.unsaved.begin();
     }
 
     fn unsaved(&self) -> usize {
-        self.unsaved.as_ref().map_or(0, KeyLog::bytes)
+        self.unsaved.bytes()
     }
 
     fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
-        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
-        let mut cells = Cells::default();
-        for key in log.keys() {
-            match &self.content {
-                Content::Appended => {}
-                Content::Keyed { rows, .. } => {
+        let cells = match &self.content {
+            Content::Appended => Cells::default(),
+            Content::Counted(counts) => self.unsaved.take_counts(|row| counts.get(row).copied()),
+            Content::Keyed { rows, .. } => {
+                let mut cells = Cells::default();
+                for key in self.unsaved.take().keys() {
                     let row = rows.get(key);
                     cells.set(key, row.map(|row| move |bytes: &mut Vec<u8>| bytes.extend(row)));
                 }
-                Content::Counted(counts) => {
-                    let count = counts.get(key).copied();
-                    cells.set(key, count.map(|n| move |bytes: &mut Vec<u8>| put_i64(bytes, n)));
-                }
+                cells
             }
-        }
+        };
         to.cells("rows", cells)?;
         to.value("time", |bytes| {
             put_option(bytes, self.newest_us);

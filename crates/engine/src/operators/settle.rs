@@ -15,7 +15,7 @@ use super::map::rejected;
 use super::partition::{PARTITIONS, Split};
 use super::recompute::{Rows, rows_bytes};
 use super::{Change, Epoch, Operator, relabel, tree_bytes};
-use crate::state::{Cells, KeyLog, Loader, Saver, put_i64, take_i64};
+use crate::state::{KeyLog, Loader, Saver, put_i64, take_i64};
 
 /// Adds up the changes of equal rows: first what goes, then what comes, each by partition and in the
 /// order of rows. Where no row stands twice there is nothing to add up, and the order is kept.
@@ -118,8 +118,8 @@ pub(crate) struct Settle {
     waiting: BTreeMap<i64, Rows>,
     /// Windows that end at or before this are closed.
     closed: i64,
-    /// Ends and rows that were touched since they were last saved; `None`: nobody asks.
-    unsaved: Option<KeyLog>,
+    /// Ends and rows that were touched since they were last saved.
+    unsaved: KeyLog,
 }
 
 impl Settle {
@@ -131,7 +131,7 @@ impl Settle {
     ) -> Result<Self> {
         let codec = RowCodec::new(schema)?;
         let (waiting, closed) = (BTreeMap::new(), i64::MIN);
-        Ok(Self { view, codec, window_end, tables, waiting, closed, unsaved: None })
+        Ok(Self { view, codec, window_end, tables, waiting, closed, unsaved: KeyLog::default() })
     }
 
     fn watermark(&self, epoch: &Epoch<'_>) -> i64 {
@@ -152,9 +152,7 @@ impl Settle {
                 epoch.rejected.push((self.view.clone(), row));
                 continue;
             }
-            if let Some(unsaved) = &mut self.unsaved {
-                unsaved.note(&[&end.to_le_bytes(), rows.row(i).data()]);
-            }
+            self.unsaved.note(&[&end.to_le_bytes(), rows.row(i).data()]);
             let waiting = self.waiting.entry(end).or_default();
             change_count(waiting, rows.row(i).data(), batch.weight(i));
         }
@@ -180,10 +178,8 @@ impl Operator for Settle {
             None => BTreeMap::new(),
         };
         let settled = std::mem::replace(&mut self.waiting, open);
-        if let Some(unsaved) = &mut self.unsaved {
-            for (end, rows) in &settled {
-                rows.keys().for_each(|row| unsaved.note(&[&end.to_le_bytes(), row]));
-            }
+        for (end, rows) in &settled {
+            rows.keys().for_each(|row| self.unsaved.note(&[&end.to_le_bytes(), row]));
         }
         let rows: Vec<(&[u8], i64)> = settled
             .values()
@@ -198,22 +194,18 @@ impl Operator for Settle {
     }
 
     fn begin_saving(&mut self) {
-        self.unsaved.get_or_insert_default();
+        self.unsaved.begin();
     }
 
     fn unsaved(&self) -> usize {
-        self.unsaved.as_ref().map_or(0, KeyLog::bytes)
+        self.unsaved.bytes()
     }
 
     fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
-        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
-        let mut cells = Cells::default();
-        for key in log.keys() {
-            let mut row = key;
-            let end = take_i64(&mut row);
-            let count = end.and_then(|end| self.waiting.get(&end)?.get(row).copied());
-            cells.set(key, count.map(|count| move |bytes: &mut Vec<u8>| put_i64(bytes, count)));
-        }
+        let cells = self.unsaved.take_counts(|mut row| {
+            let end = take_i64(&mut row)?;
+            self.waiting.get(&end)?.get(row).copied()
+        });
         to.cells("waiting", cells)?;
         to.value("closed", |bytes| put_i64(bytes, self.closed))
     }

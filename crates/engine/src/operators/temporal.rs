@@ -20,7 +20,7 @@ use super::recompute::Rows;
 use super::{Arrangement, Change, Epoch, OUTPUT_ROWS_MAX, Operator, SortTerm, negative};
 use crate::batch::failed;
 use crate::functions::now;
-use crate::state::{Cells, KeyLog, KeyedCodec, Loader, Saver, put_i64, take_i64};
+use crate::state::{KeyLog, KeyedCodec, Loader, Saver, put_i64, take_i64};
 
 /// How far ahead is looked for the time at which a row comes or goes: some 35 years.
 const FUTURE_US: i64 = 1 << 50;
@@ -53,8 +53,8 @@ pub(crate) struct Temporal {
     /// The time of the last step.
     at_us: i64,
     bytes: usize,
-    /// Rows that were touched since they were last saved; `None`: nobody asks.
-    unsaved: Option<KeyLog>,
+    /// Rows that were touched since they were last saved.
+    unsaved: KeyLog,
     name: String,
     /// Whose rows these are, for reports.
     view: String,
@@ -77,7 +77,7 @@ impl Temporal {
         let by = Arrangement { order: vec![value], ..Arrangement::by(vec![]) };
         let codec = by.codec(schema)?;
         let (ahead, due, bytes) = (Rows::new(), None, 0);
-        let (at_us, unsaved) = (i64::MIN, None);
+        let (at_us, unsaved) = (i64::MIN, KeyLog::default());
         Ok(Self { when, bound, by, codec, ahead, due, at_us, bytes, unsaved, name, view })
     }
 
@@ -117,9 +117,7 @@ impl Temporal {
             && let Some(first) = self.ahead.pop_first()
         {
             self.bytes -= first.0.len();
-            if let Some(unsaved) = &mut self.unsaved {
-                unsaved.note(&[&first.0]);
-            }
+            self.unsaved.note(&[&first.0]);
             passed.push(first);
         }
         let sign = if self.when.is_until() { -1 } else { 1 };
@@ -186,9 +184,7 @@ impl Temporal {
 
     fn keep(&mut self, changes: Rows) -> Result<()> {
         for (row, weight) in changes {
-            if let Some(unsaved) = &mut self.unsaved {
-                unsaved.note(&[&row]);
-            }
+            self.unsaved.note(&[&row]);
             let count = self.ahead.get(&row).copied().unwrap_or(0) + weight;
             match count {
                 ..0 => return Err(negative(&self.name, "a row")),
@@ -235,20 +231,15 @@ impl Operator for Temporal {
     }
 
     fn begin_saving(&mut self) {
-        self.unsaved.get_or_insert_default();
+        self.unsaved.begin();
     }
 
     fn unsaved(&self) -> usize {
-        self.unsaved.as_ref().map_or(0, KeyLog::bytes)
+        self.unsaved.bytes()
     }
 
     fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
-        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
-        let mut cells = Cells::default();
-        for row in log.keys() {
-            let count = self.ahead.get(row).copied();
-            cells.set(row, count.map(|count| move |bytes: &mut Vec<u8>| put_i64(bytes, count)));
-        }
+        let cells = self.unsaved.take_counts(|row| self.ahead.get(row).copied());
         to.cells("ahead", cells)?;
         to.value("at", |bytes| put_i64(bytes, self.at_us))
     }

@@ -8,6 +8,7 @@
 //! The scheme is that of log-structured merge trees, with the amortised, resumable merges of
 //! McSherry, Lattuada, Schwarzkopf, Roscoe: "Shared Arrangements" (VLDB 2020), section 5.
 
+mod cells;
 mod codec;
 mod compact;
 mod group;
@@ -20,16 +21,19 @@ mod spine;
 #[cfg(test)]
 mod tests;
 pub(crate) mod times;
+mod unloaded;
 
+pub(crate) use cells::{
+    Cells, KeyLog, put_bytes, put_flag, put_i64, put_option, take_bytes, take_flag, take_i64,
+    take_option,
+};
 pub(crate) use codec::{Encoded, KeyedCodec};
 pub(crate) use compact::{image, of_image};
 pub(crate) use group::Group;
 pub(crate) use memory::Memory;
 pub(crate) use release::{Cut, Extent, Floor, FloorPart, Place, Release, Sweep, Term, Timed};
 pub(crate) use run::{Run, RunBuilder};
-pub(crate) use save::{
-    Cells, HINT, KeyLog, Loader, Saver, Unloaded, put_bytes, put_flag, put_i64, put_option,
-    take_bytes, take_flag, take_i64, take_option,
-};
+pub(crate) use save::{HINT, Loader, Saver};
 pub use save::{PIECE_PARTS, Piece, SavedState, StateChanges};
 pub(crate) use spine::Spine;
+pub(crate) use unloaded::Unloaded;

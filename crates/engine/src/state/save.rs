@@ -10,16 +10,14 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use syncline_change::{Error, Result, row};
+use syncline_change::{Error, Result};
 
-use super::{Memory, Run, RunBuilder};
+use super::cells::THERE;
+use super::{Cells, Memory, Run, RunBuilder};
 use crate::operators::Workers;
 
 /// The only cell of a table that is one value.
 const ONLY: &[u8] = &[];
-/// The weights of a cell that is there, and of one that is there no more.
-const THERE: i64 = 1;
-const GONE: i64 = -1;
 /// Two runs of cells become one when the older has at most so many times as many as the newer.
 const MERGE_RATIO: usize = 2;
 
@@ -410,234 +408,14 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Cells that stay where they were saved until they are needed, so that a start does not read them.
-#[derive(Debug)]
-pub(crate) struct Unloaded {
-    /// The oldest first: of several cells with a key, the newest counts.
-    runs: Vec<Arc<Run>>,
-    /// Of each run, a bit for each group that was taken.
-    taken: Vec<Vec<u64>>,
-    /// Up to where [`Self::rest`] has gone through each run.
-    heads: Vec<usize>,
-    left: usize,
-}
-
-impl Unloaded {
-    /// # Errors
-    /// `Corrupt` if there is no such table.
-    pub(crate) fn new(from: &Loader<'_>, name: impl Display) -> Result<Option<Self>> {
-        let runs: Vec<Arc<Run>> = from.runs(name)?.collect();
-        let left = runs.iter().map(|run| run.groups()).sum();
-        let taken = runs.iter().map(|run| vec![0; run.groups().div_ceil(64)]).collect();
-        Ok((left > 0).then(|| Self { heads: vec![0; runs.len()], runs, taken, left }))
-    }
-
-    /// At most how many cells there are that were not taken yet.
-    pub(crate) fn left(&self) -> usize {
-        self.left
-    }
-
-    /// Takes the value of a cell, which is not here afterwards; `None`: there is none.
-    pub(crate) fn take<T>(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        read: impl FnOnce(&[u8]) -> T,
-    ) -> Option<T> {
-        let runs = self.runs.iter().enumerate().rev();
-        let (number, group) =
-            runs.filter_map(|(number, run)| Some((number, run.find(hash, key)?))).next()?;
-        if !self.mark(number, group) {
-            return None;
-        }
-        let (run, row) = (&self.runs[number], self.runs[number].rows_of(group).start);
-        (run.weight(row) == THERE).then(|| read(run.row(row)))
-    }
-
-    /// Notes that a cell is taken; `false`: it was.
-    fn mark(&mut self, run: usize, group: usize) -> bool {
-        let (word, bit) = (&mut self.taken[run][group / 64], 1 << (group % 64));
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        self.left -= usize::from(is_new);
-        is_new
-    }
-
-    /// Calls `take` with hash, key and value of `count` cells that were not taken yet, if there are so
-    /// many. `false`: there are no more.
-    pub(crate) fn rest(
-        &mut self,
-        count: usize,
-        mut take: impl FnMut(u64, &[u8], &[u8]) -> Option<()>,
-    ) -> Option<bool> {
-        let runs = self.runs.clone();
-        for _ in 0..count {
-            let head = |number: usize, at: &[usize]| {
-                let (run, head): (&Run, usize) = (&runs[number], at[number]);
-                (head < run.groups()).then(|| (run.hash(head), run.key(head)))
-            };
-            let least = (0..runs.len()).filter_map(|number| head(number, &self.heads)).min();
-            let Some((hash, key)) = least else { return Some(false) };
-            let mut is_first = true;
-            for number in (0..runs.len()).rev() {
-                if head(number, &self.heads) != Some((hash, key)) {
-                    continue;
-                }
-                let group = self.heads[number];
-                self.heads[number] += 1;
-                let is_new = self.mark(number, group);
-                let row = runs[number].rows_of(group).start;
-                if is_first && is_new && runs[number].weight(row) == THERE {
-                    take(hash, key, runs[number].row(row))?;
-                }
-                is_first = false;
-            }
-        }
-        Some(true)
-    }
-}
-
-/// Cells of one table while they are gathered.
-#[derive(Default)]
-pub(crate) struct Cells {
-    bytes: Vec<u8>,
-    cells: Vec<Cell>,
-}
-
-struct Cell {
-    hash: u64,
-    /// Where key and value begin in `bytes`, and where the value ends.
-    starts: [usize; 2],
-    end: usize,
-    is_there: bool,
-}
-
-impl Cells {
-    /// A cell that is new, or has another value than before; the last one for a key counts.
-    pub(crate) fn put(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(key);
-        let middle = self.bytes.len();
-        write(&mut self.bytes);
-        let (hash, end) = (row::hash(key), self.bytes.len());
-        self.cells.push(Cell { hash, starts: [start, middle], end, is_there: true });
-    }
-
-    /// A cell that is there no more.
-    pub(crate) fn remove(&mut self, key: &[u8]) {
-        self.put(key, |_| {});
-        if let Some(cell) = self.cells.last_mut() {
-            cell.is_there = false;
-        }
-    }
-
-    /// The cell with what is there of it now, if anything is.
-    pub(crate) fn set(&mut self, key: &[u8], value: Option<impl FnOnce(&mut Vec<u8>)>) {
-        match value {
-            Some(write) => self.put(key, write),
-            None => self.remove(key),
-        }
-    }
-
-    fn finish(mut self) -> Result<Run> {
-        let bytes = &self.bytes;
-        let key = |cell: &Cell| &bytes[cell.starts[0]..cell.starts[1]];
-        self.cells.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| key(a).cmp(key(b))));
-        let mut builder = RunBuilder::default();
-        for same in self.cells.chunk_by(|a, b| a.hash == b.hash && key(a) == key(b)) {
-            let Some(cell) = same.last() else { continue };
-            builder.open_group(cell.hash, key(cell));
-            let value = &bytes[cell.starts[1]..cell.end];
-            builder.push(value, if cell.is_there { THERE } else { GONE });
-        }
-        builder.finish()
-    }
-}
-
-/// Keys of what was touched since it was last saved, in the order in which it was, repeated or not.
-#[derive(Debug, Default)]
-pub(crate) struct KeyLog {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl KeyLog {
-    /// A key that is made of parts.
-    pub(crate) fn note(&mut self, parts: &[&[u8]]) {
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        self.ends.push(self.bytes.len());
-    }
-
-    /// All keys; there are none afterwards.
-    pub(crate) fn take(&mut self) -> Self {
-        std::mem::take(self)
-    }
-
-    /// Every key once, in order.
-    pub(crate) fn keys(&self) -> Vec<&[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let keys = starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end]);
-        let mut keys: Vec<&[u8]> = keys.collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.len() + self.ends.len() * size_of::<usize>()
-    }
-}
-
-/// Numbers and bytes as parts of a value.
-pub(crate) fn put_i64(bytes: &mut Vec<u8>, value: i64) {
-    bytes.extend_from_slice(&value.to_le_bytes());
-}
-
-pub(crate) fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
-    put_i64(bytes, value.len() as i64);
-    bytes.extend_from_slice(value);
-}
-
-/// What [`put_i64`] put, taken from the front.
-pub(crate) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
-    Some(i64::from_le_bytes(*bytes.split_off(..8)?.first_chunk()?))
-}
-
-/// What [`put_bytes`] put, taken from the front.
-pub(crate) fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(take_i64(bytes)?).ok()?;
-    bytes.split_off(..length)
-}
-
-/// A number that is there or not.
-pub(crate) fn put_option(bytes: &mut Vec<u8>, value: Option<i64>) {
-    bytes.push(u8::from(value.is_some()));
-    put_i64(bytes, value.unwrap_or(0));
-}
-
-pub(crate) fn take_option(bytes: &mut &[u8]) -> Option<Option<i64>> {
-    let is_some = take_flag(bytes)?;
-    let value = take_i64(bytes)?;
-    Some(is_some.then_some(value))
-}
-
-pub(crate) fn put_flag(bytes: &mut Vec<u8>, value: bool) {
-    bytes.push(u8::from(value));
-}
-
-pub(crate) fn take_flag(bytes: &mut &[u8]) -> Option<bool> {
-    match bytes.split_off_first()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
+    use syncline_change::row;
+
+    use super::super::{Unloaded, put_i64, take_bytes, take_i64};
     use super::*;
 
     /// What a table holds when it is read.

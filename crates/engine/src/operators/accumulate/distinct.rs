@@ -7,7 +7,7 @@ use hashbrown::{HashSet, HashTable};
 use syncline_change::Result;
 use syncline_change::row::{self, RowCodec};
 
-use crate::state::{Cells, KeyLog, Loader, Saver, Unloaded, put_i64, take_i64};
+use crate::state::{Cells, KeyLog, Loader, Saver, Unloaded, take_i64};
 
 use super::super::groups::unreadable;
 use super::super::negative;
@@ -32,8 +32,8 @@ struct Part {
     /// All others, as encoded rows.
     large: HashTable<(u64, Box<[u8]>, i64)>,
     large_bytes: usize,
-    /// Groups and values that were touched since they were last saved; `None`: nobody asks.
-    unsaved: Option<KeyLog>,
+    /// Groups and values that were touched since they were last saved.
+    unsaved: KeyLog,
     /// Values from a checkpoint that were not needed yet.
     unloaded: Option<Unloaded>,
 }
@@ -87,7 +87,7 @@ impl Distinct {
         for Part { small, large, large_bytes, unsaved, unloaded: _ } in &mut self.parts {
             let mut stays = |group: u64, value: &[u8]| {
                 let stays = !groups.contains(&group);
-                if let Some(unsaved) = unsaved.as_mut().filter(|_| !stays) {
+                if !stays {
                     unsaved.note(&[&group.to_le_bytes(), value]);
                 }
                 stays
@@ -103,14 +103,12 @@ impl Distinct {
 
     /// From now on takes note of what changes.
     pub(crate) fn begin_saving(&mut self) {
-        self.parts.iter_mut().for_each(|part| {
-            part.unsaved.get_or_insert_default();
-        });
+        self.parts.iter_mut().for_each(|part| part.unsaved.begin());
     }
 
     /// Bytes of what has changed since it was last saved.
     pub(crate) fn unsaved(&self) -> usize {
-        self.parts.iter().filter_map(|part| part.unsaved.as_ref()).map(KeyLog::bytes).sum()
+        self.parts.iter().map(|part| part.unsaved.bytes()).sum()
     }
 
     pub(crate) fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
@@ -192,13 +190,13 @@ impl Part {
                     Values::Large(rows) => self.need(false, group, rows.row(row).data())?,
                 }
             }
-            if let Some(unsaved) = &mut self.unsaved {
+            if self.unsaved.is_on() {
                 match values {
                     Values::Small(values) => {
-                        unsaved.note(&[&group.to_le_bytes(), &values[row].to_le_bytes()]);
+                        self.unsaved.note(&[&group.to_le_bytes(), &values[row].to_le_bytes()]);
                     }
                     Values::Large(rows) => {
-                        unsaved.note(&[&group.to_le_bytes(), rows.row(row).data()]);
+                        self.unsaved.note(&[&group.to_le_bytes(), rows.row(row).data()]);
                     }
                 }
             }
@@ -289,12 +287,9 @@ impl Part {
 
     /// How often the values that were touched are there.
     fn take_unsaved(&mut self, is_small: bool) -> Cells {
-        let mut cells = Cells::default();
-        let log = self.unsaved.as_mut().map(KeyLog::take).unwrap_or_default();
-        for key in log.keys() {
-            let count = self.find(is_small, key);
-            cells.set(key, count.map(|count| move |bytes: &mut Vec<u8>| put_i64(bytes, count)));
-        }
+        let mut log = std::mem::take(&mut self.unsaved);
+        let cells = log.take_counts(|key| self.find(is_small, key));
+        self.unsaved = log;
         cells
     }
 

@@ -21,7 +21,7 @@ use super::arrange::{Arranged, Delta};
 use super::groups::{self, Grouped, Groups, sweep};
 use super::partition::PARTITIONS;
 use super::{AggregateCall, Change, Epoch, OUTPUT_ROWS_MAX, Operator, negative};
-use crate::state::{Cut, Loader, Release, Saver, Sweep, put_i64, take_i64};
+use crate::state::{Loader, Release, Saver, Sweep, put_i64, take_i64};
 
 /// What is computed, over which frames.
 pub(crate) struct Frames {
@@ -237,12 +237,6 @@ impl Part {
         Ok(())
     }
 
-    fn remove(&mut self, number: u32) {
-        self.groups.remove(number);
-        self.counts[number as usize] = 0;
-        self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(number));
-    }
-
     fn bytes(&self) -> usize {
         let accumulators: usize = self.accumulators.iter().map(|of| of.bytes()).sum();
         self.groups.memory() + self.counts.capacity() * size_of::<i64>() + accumulators
@@ -279,10 +273,10 @@ impl Grouped for Part {
         bytes.is_empty().then_some(())
     }
 
-    fn forget(&mut self, cut: &Cut) {
-        for number in self.groups.past(|key| cut.is_past(key)) {
-            self.remove(number);
-        }
+    fn remove(&mut self, number: u32) {
+        self.groups.remove(number);
+        self.counts[number as usize] = 0;
+        self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset(number));
     }
 }
 

@@ -15,9 +15,7 @@ use super::super::map::{parts, without_failing};
 use super::super::partition::{PARTITIONS, Split};
 use super::super::{Change, Epoch, OUTPUT_ROWS_MAX, Operator, heap_bytes};
 use super::{Shown, batch, difference};
-use crate::state::{
-    Cut, Encoded, KeyedCodec, Loader, Release, Saver, Sweep, put_bytes, take_bytes,
-};
+use crate::state::{Encoded, KeyedCodec, Loader, Release, Saver, Sweep, put_bytes, take_bytes};
 
 /// Of more rows than this in a group, an ordered tree is better than a list.
 pub(crate) const ROWS_MAX: usize = 256;
@@ -259,12 +257,10 @@ impl Grouped for Part {
         Some(())
     }
 
-    fn forget(&mut self, cut: &Cut) {
-        for group in self.groups.past(|key| cut.is_past(key)) {
-            self.groups.remove(group);
-            let rows = std::mem::take(&mut self.rows[group as usize]);
-            self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>() + list_memory(&rows);
-        }
+    fn remove(&mut self, group: u32) {
+        self.groups.remove(group);
+        let rows = std::mem::take(&mut self.rows[group as usize]);
+        self.bytes -= rows.iter().map(|row| memory(row)).sum::<usize>() + list_memory(&rows);
     }
 }
 
@@ -340,6 +336,7 @@ impl TopAppended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Cut;
 
     #[test]
     fn groups_take_their_bytes_along() {

@@ -32,7 +32,7 @@ pub(in crate::runtime) fn find(
     pool: Option<&rayon::ThreadPool>,
 ) -> Result<Option<Resumed>> {
     for epoch in checkpoints::list(dir)?.into_iter().rev().filter(|epoch| *epoch <= through) {
-        match read(dir, epoch, layout, pool) {
+        match resumed(dir, epoch, layout, pool) {
             Ok(Some(resumed)) => return Ok(Some(resumed)),
             Ok(None) => {}
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
@@ -42,6 +42,17 @@ pub(in crate::runtime) fn find(
         }
     }
     Ok(None)
+}
+
+fn resumed(
+    dir: &DataDir,
+    epoch: u64,
+    layout: &str,
+    pool: Option<&rayon::ThreadPool>,
+) -> Result<Option<Resumed>> {
+    let Some(checkpoint) = checkpoints::read(dir, epoch)? else { return Ok(None) };
+    let read = read(dir, &checkpoint, layout, pool)?;
+    Ok(read.map(|(state, pieces)| Resumed { checkpoint, state, pieces }))
 }
 
 /// The oldest checkpoint with a state from which all epochs of a journal that begins with `first` follow;
@@ -65,25 +76,18 @@ pub(crate) fn read_state(
     checkpoint: &Checkpoint,
     circuit: &Circuit,
 ) -> Result<Option<SavedState>> {
-    let layout = layout_of(prepared, circuit);
-    let of = checkpoint.state.as_ref().filter(|of| of.layout == layout);
-    let Some(of) = of else { return Ok(None) };
-    let check = |pieces: &[(Stored, Vec<Buffer>)]| {
-        pieces.iter().try_for_each(|(stored, parts)| state::check(dir, stored, parts))
-    };
-    Ok(Pieces::read(dir, &of.pack, check)?.map(|(state, _)| state))
+    let read = read(dir, checkpoint, &layout_of(prepared, circuit), None)?;
+    Ok(read.map(|(state, _)| state))
 }
 
 fn read(
     dir: &DataDir,
-    epoch: u64,
+    checkpoint: &Checkpoint,
     layout: &str,
     pool: Option<&rayon::ThreadPool>,
-) -> Result<Option<Resumed>> {
-    let Some(checkpoint) = checkpoints::read(dir, epoch)? else { return Ok(None) };
-    let Some(of) = checkpoint.state.as_ref().filter(|of| of.layout == layout) else {
-        return Ok(None);
-    };
+) -> Result<Option<(SavedState, Pieces)>> {
+    let of = checkpoint.state.as_ref().filter(|of| of.layout == layout);
+    let Some(of) = of else { return Ok(None) };
     let check = |pieces: &[(Stored, Vec<Buffer>)]| {
         let one = |(stored, parts): &(Stored, Vec<Buffer>)| state::check(dir, stored, parts);
         match pool {
@@ -91,6 +95,5 @@ fn read(
             None => pieces.iter().try_for_each(one),
         }
     };
-    let read = Pieces::read(dir, &of.pack, check)?;
-    Ok(read.map(|(state, pieces)| Resumed { checkpoint, state, pieces }))
+    Pieces::read(dir, &of.pack, check)
 }
