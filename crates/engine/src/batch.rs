@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DataFusionError, TableReference};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::SessionState;
@@ -16,9 +15,10 @@ use datafusion::physical_plan::collect;
 use syncline_change::row::canonical;
 use syncline_change::{Batch, Error, Result};
 
+use crate::account::{Computed, Wanted};
 use crate::content::Content;
 use crate::functions::now;
-use crate::operators::{micros, relabel};
+use crate::operators::{Workers, micros, relabel};
 use crate::sql::{PlannedView, Session, SqlError, plan_views, shown, without_panic};
 use crate::table::{TableDef, ViewDef};
 
@@ -104,10 +104,20 @@ pub struct BatchEngine {
     pub(crate) views: Vec<PlannedView>,
     /// Of the tables, then of the views.
     tables: Vec<(String, Arc<MemTable>)>,
+    /// Views that do not read one another are computed at the same time.
+    workers: Workers,
 }
 
 /// The content of a table: its name and rows.
 pub type TableContent = (String, Vec<RecordBatch>);
+
+/// What is asked of the batch engine about views, by their names.
+struct Question<'a> {
+    is_asked: &'a dyn Fn(&str) -> bool,
+    wanted: &'a dyn Fn(&str) -> Wanted,
+    /// Whether all keep their rows in tables, those that no other view reads too.
+    keeps_all: bool,
+}
 
 impl BatchEngine {
     /// `seed` as in [`Options`](crate::Options).
@@ -123,7 +133,14 @@ impl BatchEngine {
             .map(|name| Ok((name.clone(), session.table(name).map_err(failed)?)))
             .collect::<Result<_>>()
             .map_err(wrong)?;
-        Ok(Self { runner: Runner::new(session.state()).map_err(wrong)?, views, tables })
+        let runner = Runner::new(session.state()).map_err(wrong)?;
+        Ok(Self { runner, views, tables, workers: Workers::default() })
+    }
+
+    /// The same, with threads to compute views by.
+    #[must_use]
+    pub fn with_pool(self, pool: Option<Arc<rayon::ThreadPool>>) -> Self {
+        Self { workers: Workers::new(pool), ..self }
     }
 
     /// The content of every view, by name. `watermark_us` says how far event time has come for
@@ -147,21 +164,36 @@ impl BatchEngine {
         time_us: i64,
         watermark_us: impl Fn(&str) -> i64,
     ) -> Result<Vec<(String, Result<Content>)>> {
-        let computed = self.fill_and_compute(contents, time_us, watermark_us, |_| true)?;
+        let computed = self.answer_each(contents, time_us, watermark_us, |_| Wanted::Rows)?;
+        Ok(computed.into_iter().map(|(name, of)| (name, of.and_then(of_rows))).collect())
+    }
+
+    /// The same, with what is `wanted` of each view.
+    pub fn answer_each(
+        &self,
+        contents: &[TableContent],
+        time_us: i64,
+        watermark_us: impl Fn(&str) -> i64,
+        wanted: impl Fn(&str) -> Wanted,
+    ) -> Result<Vec<(String, Result<Computed>)>> {
+        let question = Question { is_asked: &|_| true, wanted: &wanted, keeps_all: false };
+        let computed = self.fill_and_compute(contents, time_us, watermark_us, &question)?;
         self.clear()?;
         Ok(computed)
     }
 
-    /// As [`compute`](Self::compute), for the views that are `wanted` by their names, which must be
+    /// As [`compute`](Self::compute), for the views that are asked for by their names, which must be
     /// all that they read too. Tables and views keep their rows until [`Self::clear`].
     pub(crate) fn compute_some(
         &self,
         contents: &[TableContent],
         time_us: i64,
         watermark_us: impl Fn(&str) -> i64,
-        wanted: impl Fn(&str) -> bool,
+        is_asked: impl Fn(&str) -> bool,
     ) -> Result<Vec<(String, Content)>> {
-        whole(self.fill_and_compute(contents, time_us, watermark_us, wanted)?)
+        let question = Question { is_asked: &is_asked, wanted: &|_| Wanted::Rows, keeps_all: true };
+        let computed = self.fill_and_compute(contents, time_us, watermark_us, &question)?;
+        whole(computed.into_iter().map(|(name, of)| (name, of.and_then(of_rows))).collect())
     }
 
     fn fill_and_compute(
@@ -169,29 +201,71 @@ impl BatchEngine {
         contents: &[TableContent],
         time_us: i64,
         watermark_us: impl Fn(&str) -> i64,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<Vec<(String, Result<Content>)>> {
+        question: &Question<'_>,
+    ) -> Result<Vec<(String, Result<Computed>)>> {
         self.fill_tables(contents)?;
-        let mut computed: Vec<(String, Result<Content>)> = Vec::new();
-        for view in self.views.iter().filter(|view| wanted(&view.def.name)) {
-            let name = &view.def.name;
-            let failed = computed.iter().find(|(other, content)| {
-                content.is_err() && reads(&view.plan, other).unwrap_or(true)
-            });
-            let content = match failed {
-                Some((other, _)) => Err(Error::input(format!(
-                    "view `{name}` reads `{other}`, which cannot be computed"
-                ))),
-                None => self
-                    .optimized(view)
-                    .and_then(|plan| self.run_view(view, &plan, time_us, watermark_us(name))),
-            };
-            if let Ok(content) = &content {
-                self.runner.fill(self.find(name)?, content.batches()?)?;
+        let asked = self.views.iter().filter(|view| (question.is_asked)(&view.def.name));
+        let all: Vec<Asked<'_>> = asked
+            .map(|view| {
+                let name = &view.def.name;
+                let is_read = self.views.iter().any(|other| other.reads.contains(name));
+                Asked {
+                    view,
+                    watermark_us: watermark_us(name),
+                    wanted: (question.wanted)(name),
+                    is_kept: is_read || question.keeps_all,
+                }
+            })
+            .collect();
+        let mut left: Vec<&Asked<'_>> = all.iter().collect();
+        let mut computed: Vec<(String, Result<Computed>)> = Vec::new();
+        while !left.is_empty() {
+            let is_left = |name: &String| left.iter().any(|asked| asked.view.def.name == *name);
+            let (now, later): (Vec<_>, Vec<_>) =
+                left.iter().copied().partition(|asked| !asked.view.reads.iter().any(is_left));
+            let answers = self.workers.map(&now, |asked| self.answer(asked, time_us, &computed));
+            for (asked, answer) in now.iter().zip(answers) {
+                let name = &asked.view.def.name;
+                let answer = match answer {
+                    Ok((answer, rows)) => {
+                        if asked.is_kept {
+                            self.runner.fill(self.find(name)?, rows)?;
+                        }
+                        Ok(answer)
+                    }
+                    Err(error) => Err(error),
+                };
+                computed.push((name.clone(), answer));
             }
-            computed.push((name.clone(), content));
+            left = later;
         }
+        let place = |name: &String| self.views.iter().position(|view| view.def.name == *name);
+        computed.sort_by_key(|(name, _)| place(name));
         Ok(computed)
+    }
+
+    /// Computes a view, when those that it reads are `computed`: what is wanted of it, and its rows.
+    fn answer(
+        &self,
+        asked: &Asked<'_>,
+        time_us: i64,
+        computed: &[(String, Result<Computed>)],
+    ) -> Result<(Computed, Vec<RecordBatch>)> {
+        let view = asked.view;
+        let failed = computed.iter().find(|(name, of)| of.is_err() && view.reads.contains(name));
+        if let Some((failed, _)) = failed {
+            let name = &view.def.name;
+            let message = format!("view `{name}` reads `{failed}`, which cannot be computed");
+            return Err(Error::input(message));
+        }
+        // Each of those that are computed at the same time needs a runner of its own.
+        let runner = Runner::new(self.runner.state.clone())?;
+        let plan = runner.optimize(&view.plan)?;
+        let changes = changes_of(&runner, view, &plan, time_us, asked.watermark_us)?;
+        let named = (view.def.name.as_str(), &view.order);
+        let answer = Computed::new(asked.wanted, named, &view.schema, &changes, &self.workers)?;
+        let rows = if asked.is_kept { changes } else { vec![] };
+        Ok((answer, rows.into_iter().map(|change| change.rows().clone()).collect()))
     }
 
     /// Replaces the content of tables.
@@ -209,13 +283,8 @@ impl BatchEngine {
         watermark_us: i64,
     ) -> Result<Content> {
         let mut content = Content::new(view.schema.clone(), view.order.clone())?;
-        for rows in self.runner.run(plan, time_us)? {
-            let mut change = relabel(&Batch::inserts(rows), &view.schema)?;
-            if let Some(column) = view.window_end {
-                change = change.filter(&closed(change.rows().column(column), watermark_us)?)?;
-            }
-            content.apply(&change.with_rows(canonical(change.rows().clone())?))?;
-        }
+        let changes = changes_of(&self.runner, view, plan, time_us, watermark_us)?;
+        changes.iter().try_for_each(|change| content.apply(change))?;
         Ok(content)
     }
 
@@ -250,14 +319,39 @@ fn whole(computed: Vec<(String, Result<Content>)>) -> Result<Vec<(String, Conten
     computed.into_iter().map(|(name, content)| Ok((name, content?))).collect()
 }
 
-/// Whether a plan reads the table or view `name`.
-fn reads(plan: &LogicalPlan, name: &str) -> Result<bool, DataFusionError> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        found |= matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == name);
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
+/// A view that is to be computed.
+struct Asked<'a> {
+    view: &'a PlannedView,
+    watermark_us: i64,
+    wanted: Wanted,
+    is_kept: bool,
+}
+
+fn of_rows(computed: Computed) -> Result<Content> {
+    match computed {
+        Computed::Rows(content) => Ok(*content),
+        Computed::Digest { .. } | Computed::Total(_) => {
+            Err(Error::bug("a view was computed without the rows that are wanted"))
+        }
+    }
+}
+
+/// The rows that a view's plan gives, as they would be inserted.
+fn changes_of(
+    runner: &Runner,
+    view: &PlannedView,
+    plan: &LogicalPlan,
+    time_us: i64,
+    watermark_us: i64,
+) -> Result<Vec<Batch>> {
+    let changes = runner.run(plan, time_us)?.into_iter().map(|rows| {
+        let mut change = relabel(&Batch::inserts(rows), &view.schema)?;
+        if let Some(column) = view.window_end {
+            change = change.filter(&closed(change.rows().column(column), watermark_us)?)?;
+        }
+        Ok(change.with_rows(canonical(change.rows().clone())?))
+    });
+    changes.collect()
 }
 
 /// Which windows end at or before `watermark_us`.

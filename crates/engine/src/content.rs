@@ -1,5 +1,7 @@
 //! The content of a table or view: which rows there are, and how often each.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -8,6 +10,7 @@ use syncline_change::digest::{RowBytes, SetDigest};
 use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
+use crate::account::each;
 use crate::operators::{Workers, heap_bytes, table_bytes, unreadable};
 use crate::state::{Cells, Loader, SavedState, StateChanges, Unloaded, put_i64, take_i64};
 
@@ -145,13 +148,28 @@ impl Content {
     ///
     /// # Errors
     /// `Unsupported` if a column's type has no digest.
-    #[allow(clippy::disallowed_methods, reason = "a set is hashed, which has no order")]
     pub fn digest(&self, name: &str) -> Result<SetDigest> {
+        self.digest_by(None, name)
+    }
+
+    /// The same, by the threads of a pool.
+    #[allow(clippy::disallowed_methods, reason = "a set is hashed, which has no order")]
+    pub fn digest_by(
+        &self,
+        pool: Option<&Arc<rayon::ThreadPool>>,
+        name: &str,
+    ) -> Result<SetDigest> {
         self.require_loaded()?;
-        let mut digest = SetDigest::new(name);
         let rows: Vec<(&[u8], i64, i64)> =
             self.rows.iter().map(|(row, &count)| (&**row, 0, count)).collect();
-        digest_rows(&self.codec, &rows, &mut digest)?;
+        let mut parts: Vec<_> = rows.chunks(DIGEST_ROWS).collect();
+        let digests = each(pool, &mut parts, |part| {
+            let mut digest = SetDigest::new(name);
+            digest_rows(&self.codec, part, &mut digest)?;
+            Ok(digest)
+        });
+        let mut digest = SetDigest::new(name);
+        digests?.iter().for_each(|part| digest.merge(part));
         Ok(digest)
     }
 

@@ -38,7 +38,7 @@
 //! ```
 //!
 //! In reading order: [`table`] (what is asked for), `sql` (to plans), `circuit` (to operators),
-//! `operators`, `state` (what they remember), [`content`] (what a view holds), `batch` (the second opinion),
+//! `operators`, `state` (what they remember), [`content`] and `account` (what a view holds), `batch` (the second opinion),
 //! `lineage` (what a row comes from), `claims` (whether single rows are right).
 
 #![warn(clippy::iter_over_hash_type)]
@@ -56,12 +56,14 @@ mod circuit;
 mod operators;
 mod state;
 
+mod account;
 pub mod content;
 
 mod batch;
 mod claims;
 mod lineage;
 
+pub use account::{Account, Computed, RowTotal, Wanted, each};
 pub use batch::{BatchEngine, TableContent, query};
 pub use circuit::{
     Circuit, Graph, GraphNode, KeptState, NodeKind, NodeStats, Options, StepOutput, TEXT_BYTES,

@@ -9,7 +9,7 @@ use syncline_engine::Content;
 use syncline_store::epochs;
 
 use crate::file::LoadError;
-use crate::past::{Past, Replayed};
+use crate::past::{Keep, Past, Replayed};
 use crate::prepare::{Prepared, alert_of};
 
 /// One of the two.
@@ -95,7 +95,7 @@ pub fn diff(a: &Side<'_>, b: &Side<'_>, rows_max: usize) -> Result<Diff, LoadErr
 
 impl Side<'_> {
     fn replayed(&self) -> Result<Replayed, LoadError> {
-        let mut state = Replayed::new(self.prepared, &self.prepared.views, None, |_| true)?;
+        let mut state = Replayed::new(self.prepared, &self.prepared.views, None, |_| Keep::Rows)?;
         for input in self.past.inputs(self.at)? {
             state.step(self.prepared, input?)?;
         }

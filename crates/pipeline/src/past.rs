@@ -1,16 +1,18 @@
 //! What a pipeline was: its journal read again, and its tables and views made anew from it.
 
+mod ahead;
 mod copy;
 mod slice;
 
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use ahead::Ahead;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 pub use copy::Copied;
 use syncline_change::{Batch, Error, Result, types};
-use syncline_engine::{Circuit, Content, StepOutput, TableInput, ViewDef};
+use syncline_engine::{Account, Circuit, Content, StepOutput, TableInput, ViewDef, each};
 use syncline_store::checkpoints::Checkpoint;
 use syncline_store::epochs::Records;
 use syncline_store::journal::{self, EpochInput};
@@ -155,11 +157,27 @@ pub struct Replayed {
     pub time_us: i64,
     circuit: Circuit,
     /// Of the views that were asked for, by their numbers in the circuit.
-    views: Vec<(usize, Content)>,
+    views: Vec<(usize, Account)>,
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// What of a view's content is known while it is led through the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    Nothing,
+    /// A sum over its rows, to compare it by.
+    Sum,
+    Rows,
+}
+
+impl Keep {
+    pub fn rows_if(is_wanted: bool) -> Self {
+        if is_wanted { Self::Rows } else { Self::Nothing }
+    }
 }
 
 impl Replayed {
-    /// Before the first epoch: `views`, of which the contents of those are kept that `is_kept` says.
+    /// Before the first epoch: `views`, of whose contents is kept what `keep` says.
     ///
     /// # Errors
     /// What is wrong with the views' SQL.
@@ -167,16 +185,19 @@ impl Replayed {
         prepared: &Prepared,
         views: &[ViewDef],
         pool: Option<Arc<rayon::ThreadPool>>,
-        is_kept: impl Fn(&str) -> bool,
+        keep: impl Fn(&str) -> Keep,
     ) -> Result<Self, LoadError> {
-        let circuit = prepared.circuit_of(views, pool)?;
-        let infos = circuit.views().iter().enumerate();
-        let kept = infos.filter(|(_, view)| is_kept(&view.name));
-        let kept = kept.map(|(number, view)| {
-            Ok((number, Content::new(view.schema.clone(), view.order.clone())?))
-        });
-        let views = kept.collect::<Result<_>>()?;
-        Ok(Self { epoch: 0, time_us: 0, circuit, views })
+        let circuit = prepared.circuit_of(views, pool.clone())?;
+        let mut views = Vec::new();
+        for (number, view) in circuit.views().iter().enumerate() {
+            let is_sum = match keep(&view.name) {
+                Keep::Nothing => continue,
+                Keep::Sum => true,
+                Keep::Rows => false,
+            };
+            views.push((number, Account::new(view.schema.clone(), view.order.clone(), is_sum)?));
+        }
+        Ok(Self { epoch: 0, time_us: 0, circuit, views, pool })
     }
 
     /// Goes on from a checkpoint. `false`: its state is not that of a pipeline like this one. Contents that
@@ -193,7 +214,10 @@ impl Replayed {
         let infos = self.circuit.views();
         let rows_of = |number: usize| from.views.get(&infos[number].name)?.rows;
         self.views.retain(|(number, _)| rows_of(*number).is_some());
-        for (number, content) in &mut self.views {
+        for (number, account) in &mut self.views {
+            let Account::Rows(content) = account else {
+                return Err(Error::bug("the sum over a view's rows is not in a checkpoint"));
+            };
             let rows = usize::try_from(rows_of(*number).unwrap_or(0)).unwrap_or(usize::MAX);
             content.load(&state, &runtime::view_held(&infos[*number].name), rows)?;
             while content.is_loading() {
@@ -215,9 +239,9 @@ impl Replayed {
         (self.epoch, self.time_us) = (input.epoch, input.time_us);
         let tables = table_inputs(prepared, input)?;
         let output = self.circuit.step(self.epoch, self.time_us, tables)?;
-        for (number, content) in &mut self.views {
-            output.views[*number].iter().try_for_each(|change| content.apply(change))?;
-        }
+        each(self.pool.as_ref(), &mut self.views, |(number, account)| {
+            output.views[*number].iter().try_for_each(|change| account.apply(change))
+        })?;
         Ok(output)
     }
 
@@ -230,10 +254,15 @@ impl Replayed {
         })
     }
 
+    /// What is known of views, by name.
+    pub fn accounts(&self) -> impl Iterator<Item = (&str, &Account)> {
+        let views = self.views.iter();
+        views.map(|(number, account)| (self.circuit.views()[*number].name.as_str(), account))
+    }
+
     /// The contents that are kept, by name.
     pub fn contents(&self) -> impl Iterator<Item = (&str, &Content)> {
-        let views = self.views.iter();
-        views.map(|(number, content)| (self.circuit.views()[*number].name.as_str(), content))
+        self.accounts().filter_map(|(name, account)| Some((name, account.rows()?)))
     }
 
     /// The content of a view, if it is kept.
@@ -244,7 +273,8 @@ impl Replayed {
     /// The content of a view, if it is kept, without the circuit.
     pub fn into_content(self, view: &str) -> Option<Content> {
         let is_it = |number: &usize| self.circuit.views()[*number].name == view;
-        self.views.into_iter().find(|(number, _)| is_it(number)).map(|(_, content)| content)
+        let (_, account) = self.views.into_iter().find(|(number, _)| is_it(number))?;
+        account.into_rows()
     }
 }
 

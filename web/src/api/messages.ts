@@ -223,7 +223,7 @@ export interface VerificationReport {
   views: {
     view: string;
     rows: number;
-    digest: string;
+    digest: string | null;
     is_recorded: boolean;
     by_batch: boolean;
     by_replay: boolean;

@@ -1,4 +1,4 @@
-//! Functions that stand in for DataFusion's own: most must mean the same in every run, one is quicker.
+//! Functions that stand in for DataFusion's own: most must mean the same in every run, two are quicker.
 
 pub(crate) mod aggregates;
 pub(crate) mod canonical;
@@ -14,6 +14,7 @@ pub(crate) mod reviewed;
 pub(crate) mod session;
 pub(crate) mod split;
 pub(crate) mod terms;
+pub(crate) mod to_char;
 
 #[cfg(test)]
 pub(crate) mod planted;

@@ -37,7 +37,7 @@ pub(crate) use order::ORDERED_WINDOW_FUNCTIONS;
 pub(crate) use views::{PlannedView, plan_views, shown};
 
 use crate::batch::empty_table;
-use crate::functions::{aggregates, math, now, random, reviewed, session, split};
+use crate::functions::{aggregates, math, now, random, reviewed, session, split, to_char};
 
 /// DataFusion, set up so that the same input gives the same bits: one partition, exact sums, a
 /// mathematical library of our own, `now()` left open, ties broken. Plans and runs; keeps no data.
@@ -87,7 +87,7 @@ impl Session {
         }
         let clocks = now::clock_functions().into_iter();
         let functions = clocks.chain(math::pinned_functions()).chain(random::random_functions());
-        for function in functions.chain([split::split_function()]) {
+        for function in functions.chain([split::split_function(), to_char::to_char_function()]) {
             context.register_udf(function);
         }
         #[cfg(test)]

@@ -21,7 +21,7 @@ use syncline_store::merkle::{self, Hash};
 use syncline_store::slices::{self, Anchor, Slice};
 use syncline_store::{CloseReason, DataDir, EpochInput, EpochLog, MerkleLog, SourceInput};
 
-use super::{Past, Replayed, Tables};
+use super::{Keep, Past, Replayed, Tables};
 use crate::file::LoadError;
 use crate::reread::Reread;
 use crate::verify::report::Mismatch;
@@ -203,7 +203,7 @@ impl<'a> Making<'a> {
         let prepared = self.past.prepared;
         let (from, to) = (self.slice.from, self.slice.to);
         let mut before = Before {
-            state: Replayed::new(prepared, &[], None, |_| true)?,
+            state: Replayed::new(prepared, &[], None, |_| Keep::Rows)?,
             tables: Tables::new(prepared),
             place: Place::default(),
             finished: BTreeSet::new(),

@@ -7,7 +7,7 @@ use super::Run;
 use super::report::Mismatch;
 use super::views::Moment;
 use crate::file::LoadError;
-use crate::past::{Replayed, Tables};
+use crate::past::{Keep, Replayed, Tables};
 
 /// Rows that are shown of each kind.
 const SHOWN_MAX: usize = 5;
@@ -34,7 +34,9 @@ pub(super) fn first_disagreement(run: &Run<'_>, view: &str) -> Result<Mismatch, 
 
 /// The rows that the two disagree about at the end of an epoch; none if they agree.
 fn disagreement(run: &Run<'_>, view: &str, epoch: u64) -> Result<Vec<String>, LoadError> {
-    let mut state = Replayed::new(run.prepared, run.circuit_views, None, |name| name == view)?;
+    let mut state = Replayed::new(run.prepared, run.circuit_views, run.pool.clone(), |name| {
+        Keep::rows_if(name == view)
+    })?;
     let mut tables = Tables::new(run.prepared);
     for input in run.past.inputs(Some(epoch))? {
         let output = state.step(run.prepared, input?)?;

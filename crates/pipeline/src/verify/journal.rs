@@ -2,7 +2,7 @@
 //! computed again.
 
 use syncline_change::{ErrorKind, Result};
-use syncline_engine::{Circuit, StepOutput};
+use syncline_engine::{Circuit, StepOutput, each};
 use syncline_store::epochs::{self, EpochRecord, Records};
 use syncline_store::journal::EpochInput;
 use syncline_store::merkle::{self, MerkleLog};
@@ -126,11 +126,14 @@ impl<'a> Comparison<'a> {
         if record.input.is_none() {
             return Ok(None);
         }
-        for ((name, schema), changes) in self.circuit.iter().zip(&output.views) {
-            if !self.recorded.has(name, record.epoch) || self.run.past.is_left_out(name) {
-                continue;
-            }
-            let now = record_of(schema, changes)?;
+        let views = self.circuit.iter().zip(&output.views);
+        let is_recorded =
+            |name: &str| self.recorded.has(name, record.epoch) && !self.run.past.is_left_out(name);
+        let mut views: Vec<_> = views.filter(|((name, _), _)| is_recorded(name)).collect();
+        let computed = each(self.run.pool.as_ref(), &mut views, |((_, schema), changes)| {
+            record_of(schema, changes)
+        });
+        for (((name, _), changes), now) in views.into_iter().zip(computed?) {
             let now = Some(now).filter(|now| now.rows > 0);
             let before = record.views.get(name);
             if before == now.as_ref() {

@@ -99,7 +99,7 @@ impl Claims {
                 let (Some(found), Some(said)) = (found, subject.digest.get(STATE)) else {
                     continue;
                 };
-                if found.digest != *said {
+                if found.digest.as_ref().is_some_and(|digest| digest != said) {
                     differences.push(format!("view {}", subject.name));
                 }
             }

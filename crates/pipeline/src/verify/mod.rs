@@ -30,7 +30,7 @@ use syncline_store::PublicKey;
 use syncline_store::checkpoints::{self, Checkpoint};
 
 use crate::file::LoadError;
-use crate::past::{Past, Replayed, Tables};
+use crate::past::{Ahead, Keep, Past, Replayed, Tables};
 use crate::prepare::Prepared;
 use journal::Comparison;
 use manifest::Claims;
@@ -147,7 +147,9 @@ fn verify_past(
         || past.oldest().is_some()
         || views::lack_digests(prepared, checkpoint.as_ref()) && report.mismatches.is_empty();
     let checkpoint = checkpoint.as_ref();
-    let run = Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, progress };
+    let pool = pool(options)?;
+    let run =
+        Run { prepared, circuit_views, past, options, checkpoint, epoch, replays, pool, progress };
     run.verify(report)
 }
 
@@ -163,6 +165,7 @@ struct Run<'a> {
     epoch: u64,
     /// Whether the views are computed by the circuit too.
     replays: bool,
+    pool: Option<Arc<rayon::ThreadPool>>,
     progress: &'a dyn Fn(u64),
 }
 
@@ -188,7 +191,7 @@ impl Run<'_> {
         let mut claims = Claims::read(self.past, self.options.key.as_ref(), report)?;
         let last = self.last();
         let (mut at_epoch, mut has_gone_on) = (None, false);
-        for input in self.past.inputs_after(self.past.before(), None)? {
+        for input in Ahead::of(self.past.inputs_after(self.past.before(), None)?)? {
             if comparison.epoch() == last {
                 if !self.options.goes_on {
                     let what = "what the journal has after the last record of the epoch log";
@@ -274,17 +277,17 @@ impl Run<'_> {
 
     /// A circuit of all views, or of the tables alone.
     fn state(&self) -> Result<Replayed, LoadError> {
-        let pool = match self.options.workers {
-            Some(workers) if workers > 1 => Some(Arc::new(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(workers)
-                    .build()
-                    .map_err(|error| Error::bug("cannot start worker threads").source(error))?,
-            )),
-            _ => None,
-        };
         let views = if self.replays { self.circuit_views } else { &[] };
-        Replayed::new(self.prepared, views, pool, |_| true)
+        // What is only compared with the batch engine need not be kept as rows.
+        let wants_rows = self.options.sinks
+            || self.options.sample.is_some()
+            || self.past.oldest().is_some()
+            || self.past.slice().is_some();
+        let keep = |view: &str| match self.checkpoint.and_then(|of| of.views.get(view)) {
+            Some(recorded) if recorded.digest.is_none() && !wants_rows => Keep::Sum,
+            _ => Keep::Rows,
+        };
+        Replayed::new(self.prepared, views, self.pool.clone(), keep)
     }
 
     /// The checkpoint's own account of the input and the epoch log.
@@ -298,6 +301,14 @@ impl Run<'_> {
         }
         (checkpoint.chain != comparison.chain()).then(|| said("the epoch log"))
     }
+}
+
+/// Threads to compute by, if more than one is wanted.
+fn pool(options: &Options) -> Result<Option<Arc<rayon::ThreadPool>>> {
+    let Some(workers) = options.workers.filter(|workers| *workers > 1) else { return Ok(None) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build();
+    pool.map(|pool| Some(Arc::new(pool)))
+        .map_err(|error| Error::bug("cannot start worker threads").source(error))
 }
 
 /// The checkpoint to verify at: that of `--at`, or the last one.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use syncline_change::digest::SetDigest;
 use syncline_change::{Error, Result};
-use syncline_engine::{Circuit, Content, Emit, ViewDef};
+use syncline_engine::{Circuit, Computed, Emit, RowTotal, ViewDef, Wanted};
 use syncline_store::checkpoints::Checkpoint;
 
 use super::Run;
 use super::divergence::first_disagreement;
 use super::report::{Mismatch, Report, ViewCheck};
 use crate::file::LoadError;
-use crate::past::{Past, Replayed, Tables};
+use crate::past::{Keep, Past, Replayed, Tables};
 use crate::prepare::{Prepared, alert_of};
 use crate::runtime::Recorded;
 
@@ -37,7 +38,7 @@ pub(super) fn lack_digests(prepared: &Prepared, checkpoint: Option<&Checkpoint>)
     !prepared.views.iter().all(has)
 }
 
-/// The time of an epoch, and how far event time had come.
+/// The time of an epoch, how far event time had come, and what the circuit has that is not kept as rows.
 pub(super) struct Moment {
     pub(super) time_us: i64,
     by_table: Vec<i64>,
@@ -45,6 +46,7 @@ pub(super) struct Moment {
     pub(super) has_gone_on: bool,
     /// Tables that each view reads.
     tables: BTreeMap<String, Vec<usize>>,
+    totals: BTreeMap<String, RowTotal>,
 }
 
 impl Moment {
@@ -56,6 +58,10 @@ impl Moment {
             by_table: tables.map(watermark).collect(),
             has_gone_on,
             tables: tables_of(state.circuit()),
+            totals: state
+                .accounts()
+                .filter_map(|(name, account)| Some((name.to_owned(), account.total()?)))
+                .collect(),
         }
     }
 
@@ -80,24 +86,30 @@ pub(super) fn check_replayed(
     if !run.replays {
         return Ok(());
     }
-    for (name, content) in state.contents().filter(|(name, _)| !run.past.is_left_out(name)) {
-        let digest = content.digest(name)?.hex();
-        let recorded = recorded_digest(run, name);
-        if recorded.is_some_and(|recorded| recorded != digest) {
-            let message = "the checkpoint has another digest than what its changes add up to";
-            let what = format!("view {name}");
-            report.mismatches.push(Mismatch::new(&what, Some(run.epoch), message));
-            continue;
-        }
-        report.views.push(ViewCheck {
+    for (name, account) in state.accounts().filter(|(name, _)| !run.past.is_left_out(name)) {
+        let mut check = ViewCheck {
             view: name.to_owned(),
-            rows: content.len() as u64,
-            digest,
-            is_recorded: recorded.is_some(),
+            rows: account.total().unwrap_or_default().rows(),
+            digest: None,
+            is_recorded: false,
             by_batch: false,
             by_replay: true,
             sampled: None,
-        });
+        };
+        if let Some(content) = account.rows() {
+            let digest = content.digest_by(run.pool.as_ref(), name)?.hex();
+            let recorded = recorded_digest(run, name);
+            if recorded.is_some_and(|recorded| recorded != digest) {
+                let message = "the checkpoint has another digest than what its changes add up to";
+                let what = format!("view {name}");
+                report.mismatches.push(Mismatch::new(&what, Some(run.epoch), message));
+                continue;
+            }
+            check.rows = content.len() as u64;
+            check.digest = Some(digest);
+            check.is_recorded = recorded.is_some();
+        }
+        report.views.push(check);
     }
     Ok(())
 }
@@ -118,14 +130,18 @@ pub(super) fn check_batch(
         // The circuit of the tables alone does not know what views read.
         moment.tables = tables_of(&run.prepared.circuit(None)?);
     }
-    let engine = run.prepared.batch_engine()?;
+    let engine = run.prepared.batch_engine()?.with_pool(run.pool.clone());
     let watermark = |view: &str| moment.watermark(view);
-    let computed = engine.compute_each(&tables.contents()?, moment.time_us, watermark)?;
-    for (name, content) in computed.into_iter().filter(|(name, _)| !run.past.is_left_out(name)) {
-        match content {
-            Ok(content) => match goes_by_history(run.prepared, &name, moment.has_gone_on) {
+    let wanted = |view: &str| match moment.totals.contains_key(view) {
+        true => Wanted::Total,
+        false => Wanted::Digest,
+    };
+    let computed = engine.answer_each(&tables.contents()?, moment.time_us, watermark, wanted)?;
+    for (name, computed) in computed.into_iter().filter(|(name, _)| !run.past.is_left_out(name)) {
+        match computed {
+            Ok(computed) => match goes_by_history(run.prepared, &name, moment.has_gone_on) {
                 Some(why) => skip(&name, why, report),
-                None => check_view(run, &name, &content, report)?,
+                None => check_view(run, &name, &computed, moment.totals.get(&name), report)?,
             },
             Err(error) => skip(&name, &error.to_string(), report),
         }
@@ -151,47 +167,52 @@ pub(super) fn is_known_to_differ(name: &str, report: &Report) -> bool {
 fn check_view(
     run: &Run<'_>,
     name: &str,
-    content: &Content,
+    computed: &Computed,
+    replayed: Option<&RowTotal>,
     report: &mut Report,
 ) -> Result<(), LoadError> {
     if is_known_to_differ(name, report) {
         return Ok(());
     }
-    let digest = content.digest(name)?.hex();
-    let recorded = recorded_digest(run, name);
-    if let Some(check) = report.views.iter_mut().find(|check| check.view == name) {
-        check.by_batch = check.digest == digest;
-        if check.by_batch {
-            return Ok(());
+    let check = report.views.iter_mut().find(|check| check.view == name);
+    match (computed, check) {
+        (Computed::Total(total), Some(check)) => check.by_batch = Some(total) == replayed,
+        (Computed::Digest { digest, .. }, Some(check)) => {
+            check.by_batch = check.digest == Some(digest.hex());
         }
-        report.views.retain(|check| check.view != name);
-        report.mismatches.push(first_disagreement(run, name)?);
-        return Ok(());
-    }
-    match recorded {
-        Some(recorded) if recorded == digest => {
-            report.views.push(ViewCheck {
+        (Computed::Digest { digest, rows }, None) => match recorded_digest(run, name) {
+            Some(recorded) if recorded == digest.hex() => report.views.push(ViewCheck {
                 view: name.to_owned(),
-                rows: content.len() as u64,
-                digest,
+                rows: *rows,
+                digest: Some(digest.hex()),
                 is_recorded: true,
                 by_batch: true,
                 by_replay: false,
                 sampled: None,
-            });
+            }),
+            Some(_) => report.mismatches.push(diverged(run, name, digest)?),
+            // A mismatch was found before the circuit had anything to compare with.
+            None => report.unchecked.push(format!("view {}", shown(name))),
+        },
+        (Computed::Total(_) | Computed::Rows(_), _) => {
+            return Err(Error::bug(format!("view `{name}` was computed and not compared")).into());
         }
-        Some(_) => report.mismatches.push(diverged(run, name, content)?),
-        // A mismatch was found before the circuit had anything to compare with.
-        None => report.unchecked.push(format!("view {}", shown(name))),
+    }
+    let check = report.views.iter().find(|check| check.view == name);
+    if check.is_some_and(|check| !check.by_batch) {
+        report.views.retain(|check| check.view != name);
+        report.mismatches.push(first_disagreement(run, name)?);
     }
     Ok(())
 }
 
 /// The content is not the recorded one: says where the run and the circuit part, or else which rows
 /// the circuit and the batch engine disagree about.
-fn diverged(run: &Run<'_>, name: &str, content: &Content) -> Result<Mismatch, LoadError> {
-    let mut state = Replayed::new(run.prepared, run.circuit_views, None, |view| view == name)?;
-    let again = Run { checkpoint: None, replays: true, ..*run };
+fn diverged(run: &Run<'_>, name: &str, digest: &SetDigest) -> Result<Mismatch, LoadError> {
+    let mut state = Replayed::new(run.prepared, run.circuit_views, run.pool.clone(), |view| {
+        Keep::rows_if(view == name)
+    })?;
+    let again = Run { checkpoint: None, replays: true, pool: run.pool.clone(), ..*run };
     let mut comparison = super::journal::Comparison::new(&again, state.circuit())?;
     for input in run.past.inputs(Some(run.epoch))? {
         let input = input?;
@@ -202,7 +223,7 @@ fn diverged(run: &Run<'_>, name: &str, content: &Content) -> Result<Mismatch, Lo
         }
     }
     let replayed = state.content(name).ok_or_else(|| Error::bug("a view was not replayed"))?;
-    if replayed.digest(name)? == content.digest(name)? {
+    if replayed.digest(name)? == *digest {
         let message = "the checkpoint has another digest than what the view holds, by the circuit and by the batch engine";
         return Ok(Mismatch::new(&format!("view {name}"), Some(run.epoch), message));
     }

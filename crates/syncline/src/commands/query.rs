@@ -10,7 +10,7 @@ use serde_json::json;
 use syncline_change::{Error, ErrorKind, Result, json as rows_json, types};
 use syncline_engine::TableContent;
 use syncline_pipeline::file::Pipeline;
-use syncline_pipeline::past::{Past, Replayed};
+use syncline_pipeline::past::{Keep, Past, Replayed};
 use syncline_pipeline::prepare::Prepared;
 
 use super::remote::{Presence, silent};
@@ -124,7 +124,8 @@ fn replay(prepared: &Prepared, data_dir: &Path, at: Option<u64>) -> Result<Repla
 
 /// The kept views before anything has run.
 fn before_all(prepared: &Prepared) -> Result<Replayed, Failure> {
-    Ok(Replayed::new(prepared, &prepared.views, None, |view| prepared.is_kept(view))?)
+    let keep = |view: &str| Keep::rows_if(prepared.is_kept(view));
+    Ok(Replayed::new(prepared, &prepared.views, None, keep)?)
 }
 
 fn as_rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Rows> {

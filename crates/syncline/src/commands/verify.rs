@@ -17,6 +17,8 @@ use watch::Watch;
 
 /// So much of a digest is shown to people.
 const DIGEST_SHOWN: usize = 16;
+/// In place of the digest of what a view holds.
+const NOT_KEPT: &str = "(not kept)";
 
 pub(super) fn verify(arguments: &cli::Verify) -> Result<ExitCode, Failure> {
     let path = arguments.file.as_deref();
@@ -92,8 +94,10 @@ pub(super) fn print(report: &Report) {
     }
     let width = report.views.iter().map(|view| view.view.len()).max().unwrap_or(0);
     for view in &report.views {
-        let (name, digest) = (&view.view, short(&view.digest));
-        say(format_args!("  view {name:width$}  {digest}  {} rows, {}", view.rows, ways(view)));
+        let name = &view.view;
+        let digest = view.digest.as_deref().map_or(NOT_KEPT, short);
+        let (rows, ways) = (view.rows, ways(view));
+        say(format_args!("  view {name:width$}  {digest:DIGEST_SHOWN$}  {rows} rows, {ways}"));
     }
     for sink in &report.sinks {
         say(format_args!("  sink {}  {} lines as at epoch {}", sink.sink, sink.lines, sink.epoch));

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use syncline_change::{Error, Result};
 use syncline_engine::Content;
 use syncline_pipeline::file::{LoadError, Pipeline};
-use syncline_pipeline::past::{Past, Replayed};
+use syncline_pipeline::past::{Keep, Past, Replayed};
 use syncline_pipeline::prepare::Prepared;
 use syncline_pipeline::runtime::state::Shared;
 
@@ -130,7 +130,8 @@ fn replay(
 ) -> Result<Replayed, LoadError> {
     let prepared = Prepared::new(pipeline)?;
     let past = Past::open(&prepared, shared.data_dir().path())?;
-    let mut state = Replayed::new(&prepared, &prepared.views, None, |name| name == view)?;
+    let mut state =
+        Replayed::new(&prepared, &prepared.views, None, |name| Keep::rows_if(name == view))?;
     for input in past.inputs(Some(epoch))? {
         if !is_wanted.load(Relaxed) {
             break;

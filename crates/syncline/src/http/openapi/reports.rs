@@ -61,8 +61,8 @@ struct SliceCheck {
 struct ViewCheck {
     view: String,
     rows: u64,
-    /// The state digest, in hex.
-    digest: String,
+    /// The state digest, in hex; null if nobody keeps the view's content.
+    digest: Option<String>,
     /// A checkpoint has it.
     is_recorded: bool,
     /// The batch engine computed it.
