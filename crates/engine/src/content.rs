@@ -31,11 +31,15 @@ pub struct Content {
     /// Rows with how often they are there counted in.
     total: i64,
     order: Order,
-    /// What [`Touched`] was last taken of the rows that have changed since; `None`: nobody asks.
-    touched: Option<HashMap<Box<[u8]>, i64>>,
+    /// The rows that have changed since [`Touched`] was last taken of them: how often they were there then,
+    /// and are now. `None`: nobody asks.
+    touched: Option<HashMap<Box<[u8]>, BeforeAndNow>>,
     /// Rows from a checkpoint that were not needed yet; they are counted in.
     unloaded: Option<Unloaded>,
 }
+
+/// How often a row was there, and is.
+type BeforeAndNow = (i64, i64);
 
 /// Rows that have changed since the last time, with how often they were there then and are now.
 #[derive(Debug, Default)]
@@ -60,15 +64,16 @@ impl Content {
 
     /// Bytes of what [`take_touched`](Self::take_touched) would go through, roughly.
     pub fn touched_bytes(&self) -> usize {
-        self.touched.as_ref().map_or(0, |touched| touched.len() * size_of::<(Box<[u8]>, i64)>())
+        self.touched
+            .as_ref()
+            .map_or(0, |touched| touched.len() * size_of::<(Box<[u8]>, BeforeAndNow)>())
     }
 
     /// The rows that have changed since this was last asked for.
     #[allow(clippy::iter_over_hash_type, reason = "a set is hashed, which has no order")]
     pub fn take_touched(&mut self) -> Touched {
         let mut rows = Vec::new();
-        for (row, before) in self.touched.as_mut().map(std::mem::take).unwrap_or_default() {
-            let now = self.rows.get(&row).copied().unwrap_or(0);
+        for (row, (before, now)) in self.touched.as_mut().map(std::mem::take).unwrap_or_default() {
             if now != before {
                 rows.push((row, before, now));
             }
@@ -214,10 +219,10 @@ impl Content {
     /// Bytes that the rows take in memory.
     #[allow(clippy::disallowed_methods, reason = "a sum has no order")]
     pub fn bytes(&self) -> usize {
-        let of = |rows: &HashMap<Box<[u8]>, i64>| {
+        fn of<T>(rows: &HashMap<Box<[u8]>, T>) -> usize {
             let blocks = rows.keys().map(|row| heap_bytes(row.len()));
-            table_bytes::<(Box<[u8]>, i64)>(rows.capacity()) + blocks.sum::<usize>()
-        };
+            table_bytes::<(Box<[u8]>, T)>(rows.capacity()) + blocks.sum::<usize>()
+        }
         of(&self.rows) + self.touched.as_ref().map_or(0, of)
     }
 
@@ -231,12 +236,15 @@ impl Content {
                 self.need(row.data())?;
             }
             let before = self.rows.get(row.as_ref()).copied().unwrap_or(0);
-            if let Some(touched) = &mut self.touched
-                && !touched.contains_key(row.as_ref())
-            {
-                touched.insert(row.data().into(), before);
-            }
             let count = before + weight;
+            if let Some(touched) = &mut self.touched {
+                match touched.get_mut(row.as_ref()) {
+                    Some((_, now)) => *now = count,
+                    None => {
+                        touched.insert(row.data().into(), (before, count));
+                    }
+                }
+            }
             match count {
                 ..0 => {
                     return Err(Error::bug("a view holds a row fewer than zero times")
@@ -341,16 +349,19 @@ impl Touched {
         self.rows.is_empty()
     }
 
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        let rows = self.rows.iter().map(|(row, ..)| heap_bytes(row.len()));
+        self.rows.capacity() * size_of::<(Box<[u8]>, i64, i64)>() + rows.sum::<usize>()
+    }
+
     /// Adds to `changes` how often the rows are there now, to be loaded under `name`.
-    ///
-    /// # Errors
-    /// `Unsupported` if they have more than 4 GiB.
-    pub fn save(&self, name: &str, changes: &mut StateChanges) -> Result<()> {
+    pub fn save(&self, name: &str, changes: &mut StateChanges) {
         let mut cells = Cells::default();
         for (row, _, now) in &self.rows {
             cells.set(row, (*now != 0).then_some(|bytes: &mut Vec<u8>| put_i64(bytes, *now)));
         }
-        changes.put_cells(name, cells)
+        changes.put_cells(name, cells);
     }
 
     /// Brings the digest of rows of `schema` from what it was to what it is.

@@ -197,7 +197,10 @@ mod tests {
                 TimeUnit::Microsecond => 1_000_000,
                 TimeUnit::Nanosecond => 1_000_000_000,
             };
-            let time = |time: i64| (start + time / coarser).saturating_mul(scale) + time % scale;
+            let time = |time: i64| {
+                let whole = (start + time / coarser).saturating_mul(scale);
+                whole.saturating_add(time % scale)
+            };
             let times: Int64Array = times.into_iter().map(|of| of.map(time)).collect();
             let data_type = DataType::Timestamp(unit, zone.map(Into::into));
             let whole = cast(&times, &data_type).unwrap();

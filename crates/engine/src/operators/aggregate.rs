@@ -328,7 +328,7 @@ impl Operator for Aggregate {
         to.within("groups").parts(&mut self.partitions, Partition::take_unsaved)?;
         to.value("next-ids", |bytes| {
             self.partitions.iter().for_each(|of| put_i64(bytes, of.next_id.cast_signed()));
-        })?;
+        });
         let distinct = self.distinct.iter_mut().enumerate();
         for (number, distinct) in distinct.filter_map(|(i, of)| Some((i, of.as_mut()?))) {
             distinct.save(&mut to.within(format_args!("distinct-{number}")))?;

@@ -189,13 +189,14 @@ impl Groups {
     fn take_unsaved(&mut self, write: impl Fn(u32, &mut Vec<u8>)) -> Cells {
         let mut cells = Cells::default();
         let (mut touched, gone) = (std::mem::take(&mut self.touched), self.gone.take());
+        let has_gone = gone.bytes() > 0;
         gone.keys().into_iter().for_each(|key| cells.remove(key));
         touched.sort_unstable();
         touched.dedup();
         for group in touched {
             // One that has gone is no more in the index; one that came again counts as it is now.
             let hash = self.entries[group as usize].hash;
-            if self.index.find(hash, |&other| other == group).is_some() {
+            if !has_gone || self.index.find(hash, |&other| other == group).is_some() {
                 cells.put(self.key(group), |bytes| write(group, bytes));
             }
         }

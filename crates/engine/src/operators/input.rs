@@ -353,13 +353,14 @@ impl Operator for Input {
                 cells
             }
         };
-        to.cells("rows", cells)?;
+        to.cells("rows", cells);
         to.value("time", |bytes| {
             put_option(bytes, self.newest_us);
             put_option(bytes, self.active_us);
             put_flag(bytes, self.is_idle);
             put_flag(bytes, self.finished);
-        })
+        });
+        Ok(())
     }
 
     fn load(&mut self, from: &Loader<'_>) -> Result<()> {

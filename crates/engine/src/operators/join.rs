@@ -175,7 +175,8 @@ impl Operator for Join {
         to.value("others", |bytes| {
             put_i64(bytes, self.others.rows);
             put_i64(bytes, self.others.nulls);
-        })
+        });
+        Ok(())
     }
 
     fn load(&mut self, from: &Loader<'_>) -> Result<()> {

@@ -41,7 +41,7 @@ pub(crate) use join::{Condition, Join, JoinKind, JoinSpec, Limit, Range, Which};
 pub(crate) use map::Map;
 pub(crate) use nearby::{Nearby, Reach};
 pub use partition::PARTITIONS;
-pub(crate) use partition::{PARTITION_BITS, Split, Workers};
+pub(crate) use partition::{PARTITION_BITS, Split, Workers, partition};
 pub(crate) use recompute::Recompute;
 pub(crate) use recursion::{ITERATION_ROWS_MAX, ITERATIONS_MAX, Origin, Part, PartNode, Recursion};
 pub(crate) use regroup::Regroup;

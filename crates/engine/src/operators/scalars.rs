@@ -148,7 +148,8 @@ impl Operator for Scalars {
     fn save(&mut self, to: &mut Saver<'_>) -> Result<()> {
         to.value("values", |bytes| {
             self.values.iter().for_each(|value| put_counts(bytes, &value.rows));
-        })
+        });
+        Ok(())
     }
 
     fn load(&mut self, from: &Loader<'_>) -> Result<()> {

@@ -206,8 +206,9 @@ impl Operator for Settle {
             let end = take_i64(&mut row)?;
             self.waiting.get(&end)?.get(row).copied()
         });
-        to.cells("waiting", cells)?;
-        to.value("closed", |bytes| put_i64(bytes, self.closed))
+        to.cells("waiting", cells);
+        to.value("closed", |bytes| put_i64(bytes, self.closed));
+        Ok(())
     }
 
     fn load(&mut self, from: &Loader<'_>) -> Result<()> {

@@ -1,22 +1,25 @@
 //! Cells while they are gathered, the keys of those that change, and what their values are made of.
 
-use syncline_change::{Result, row};
+use syncline_change::{Error, Result, row};
 
 use super::{Run, RunBuilder};
+
+/// Bytes of keys, and of values, that one run of cells may have: offsets are 32 bits wide.
+const RUN_BYTES_MAX: usize = if cfg!(test) { 1 << 10 } else { u32::MAX as usize };
 
 /// The weights of a cell that is there, and of one that is there no more.
 pub(super) const THERE: i64 = 1;
 pub(super) const GONE: i64 = -1;
 
 /// Cells of one table while they are gathered.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Cells {
     bytes: Vec<u8>,
     cells: Vec<Cell>,
 }
 
+#[derive(Debug)]
 struct Cell {
-    hash: u64,
     /// Where key and value begin in `bytes`, and where the value ends.
     starts: [usize; 2],
     end: usize,
@@ -30,8 +33,8 @@ impl Cells {
         self.bytes.extend_from_slice(key);
         let middle = self.bytes.len();
         write(&mut self.bytes);
-        let (hash, end) = (row::hash(key), self.bytes.len());
-        self.cells.push(Cell { hash, starts: [start, middle], end, is_there: true });
+        let end = self.bytes.len();
+        self.cells.push(Cell { starts: [start, middle], end, is_there: true });
     }
 
     /// A cell that is there no more.
@@ -50,18 +53,49 @@ impl Cells {
         }
     }
 
-    pub(super) fn finish(mut self) -> Result<Run> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.cells.capacity() * size_of::<Cell>()
+    }
+
+    /// Runs that have each key once; more than one only where one cannot have all of them.
+    ///
+    /// # Errors
+    /// `Unsupported` if a key or a value has more than 4 GiB.
+    pub(super) fn finish(self) -> Result<Vec<Run>> {
         let bytes = &self.bytes;
         let key = |cell: &Cell| &bytes[cell.starts[0]..cell.starts[1]];
-        self.cells.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| key(a).cmp(key(b))));
-        let mut builder = RunBuilder::default();
-        for same in self.cells.chunk_by(|a, b| a.hash == b.hash && key(a) == key(b)) {
-            let Some(cell) = same.last() else { continue };
-            builder.open_group(cell.hash, key(cell));
-            let value = &bytes[cell.starts[1]..cell.end];
+        let mut cells: Vec<(u64, &Cell)> =
+            self.cells.iter().map(|cell| (row::hash(key(cell)), cell)).collect();
+        cells.sort_by(|(a_hash, a), (b_hash, b)| {
+            a_hash.cmp(b_hash).then_with(|| key(a).cmp(key(b)))
+        });
+        let (mut runs, mut builder, mut used) = (Vec::new(), RunBuilder::default(), [0, 0]);
+        for same in cells.chunk_by(|(a_hash, a), (b_hash, b)| a_hash == b_hash && key(a) == key(b))
+        {
+            let Some(&(hash, cell)) = same.last() else { continue };
+            let (key, value) = (key(cell), &bytes[cell.starts[1]..cell.end]);
+            if key.len().max(value.len()) > RUN_BYTES_MAX {
+                return Err(Error::unsupported("one value of the state has more than 4 GiB")
+                    .detail(format!("{} bytes by a key of {}", value.len(), key.len())));
+            }
+            if (used[0] + key.len()).max(used[1] + value.len()) > RUN_BYTES_MAX {
+                runs.push(std::mem::take(&mut builder).finish()?);
+                used = [0, 0];
+            }
+            used = [used[0] + key.len(), used[1] + value.len()];
+            builder.open_group(hash, key);
             builder.push(value, if cell.is_there { THERE } else { GONE });
         }
-        builder.finish()
+        let last = builder.finish()?;
+        if last.len() > 0 || runs.is_empty() {
+            runs.push(last);
+        }
+        Ok(runs)
     }
 }
 

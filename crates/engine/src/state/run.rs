@@ -279,9 +279,14 @@ impl<T> Default for Column<T> {
 /// each level of each partition.
 const SPILL_BYTES: usize = if cfg!(test) { 16 } else { 1 << 14 };
 
+/// A run that is built takes room for one part in so many at first.
+const FIRST_PART: usize = 8;
+
 impl<T: ArrowNativeType> Column<T> {
-    fn with_capacity(capacity: usize) -> Self {
-        Self { values: Vec::with_capacity(capacity), spilled: 0, last: None }
+    /// Room for so many values, of which there is a part at first: by doubling it becomes all of it.
+    fn with_room(values: usize) -> Self {
+        let values = Vec::with_capacity(values.div_ceil(FIRST_PART));
+        Self { values, spilled: 0, last: None }
     }
 
     fn len(&self) -> usize {
@@ -331,13 +336,13 @@ impl RunBuilder {
             return Ok(Self { spilled: Some(spill.begin(&sizes)?), ..Self::default() });
         }
         Ok(Self {
-            hashes: Column::with_capacity(groups),
-            key_ends: Column::with_capacity(groups),
-            keys: Column::with_capacity(key_bytes),
-            group_ends: Column::with_capacity(groups),
-            row_ends: Column::with_capacity(rows),
-            rows: Column::with_capacity(row_bytes),
-            weights: Column::with_capacity(if has_weights { rows } else { 0 }),
+            hashes: Column::with_room(groups),
+            key_ends: Column::with_room(groups),
+            keys: Column::with_room(key_bytes),
+            group_ends: Column::with_room(groups),
+            row_ends: Column::with_room(rows),
+            rows: Column::with_room(row_bytes),
+            weights: Column::with_room(if has_weights { rows } else { 0 }),
             ..Self::default()
         })
     }

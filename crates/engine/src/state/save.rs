@@ -18,8 +18,6 @@ use crate::operators::Workers;
 
 /// The only cell of a table that is one value.
 const ONLY: &[u8] = &[];
-/// Two runs of cells become one when the older has at most so many times as many as the newer.
-const MERGE_RATIO: usize = 2;
 
 /// What has changed in the state of a circuit.
 #[derive(Debug, Default)]
@@ -28,6 +26,8 @@ pub struct StateChanges {
     /// Whether all tables are there; otherwise some have more changes to come.
     is_complete: bool,
     pinned: Option<Pinned>,
+    /// Where memory is counted.
+    memory: Option<Arc<Memory>>,
 }
 
 /// Memory that runs take for as long as they are on their way to the disk, whether the circuit still has
@@ -49,30 +49,34 @@ enum Change {
     /// All runs of a table of rows by key, the oldest first.
     Runs(Vec<Arc<Run>>),
     /// Cells that have changed.
-    Cells(Run),
+    Cells(Cells),
     /// All cells.
-    Whole(Run),
+    Whole(Cells),
 }
 
 impl StateChanges {
     /// Adds one value that is not the circuit's.
-    ///
-    /// # Errors
-    /// `Unsupported` if it has more than 4 GiB.
-    pub fn put(&mut self, name: &str, value: &[u8]) -> Result<()> {
+    pub fn put(&mut self, name: &str, value: &[u8]) {
         let mut cells = Cells::default();
         cells.put(ONLY, |bytes| bytes.extend_from_slice(value));
-        self.tables.insert(name.to_owned(), Change::Whole(cells.finish()?));
-        Ok(())
+        self.tables.insert(name.to_owned(), Change::Whole(cells));
     }
 
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
 
-    pub(crate) fn put_cells(&mut self, name: &str, cells: Cells) -> Result<()> {
-        self.tables.insert(name.to_owned(), Change::Cells(cells.finish()?));
-        Ok(())
+    /// Bytes of memory that cells take.
+    pub fn bytes(&self) -> usize {
+        let of = |change: &Change| match change {
+            Change::Runs(_) => 0,
+            Change::Cells(cells) | Change::Whole(cells) => cells.memory(),
+        };
+        self.tables.values().map(of).sum()
+    }
+
+    pub(crate) fn put_cells(&mut self, name: &str, cells: Cells) {
+        self.tables.insert(name.to_owned(), Change::Cells(cells));
     }
 }
 
@@ -93,6 +97,7 @@ impl<'a> Saver<'a> {
         is_complete: bool,
     ) -> Self {
         changes.is_complete = is_complete;
+        changes.memory = Some(memory.clone());
         Self { workers, memory, changes, path: String::new() }
     }
 
@@ -121,9 +126,8 @@ impl<'a> Saver<'a> {
     }
 
     /// Cells that have changed since this was last called; to be called also if none have.
-    pub(crate) fn cells(&mut self, name: impl Display, cells: Cells) -> Result<()> {
-        self.put(name, Change::Cells(cells.finish()?));
-        Ok(())
+    pub(crate) fn cells(&mut self, name: impl Display, cells: Cells) {
+        self.put(name, Change::Cells(cells));
     }
 
     /// The same for each of some parts, in tables that are numbered.
@@ -132,31 +136,25 @@ impl<'a> Saver<'a> {
         parts: &mut [P],
         cells: impl Fn(&mut P) -> Cells + Sync,
     ) -> Result<()> {
-        let made = self.workers.run_all(usize::MAX, parts, |_, part| cells(part).finish())?;
-        made.into_iter().enumerate().for_each(|(i, run)| self.put(i, Change::Cells(run)));
+        let made = self.workers.run_all(usize::MAX, parts, |_, part| Ok(cells(part)))?;
+        made.into_iter().enumerate().for_each(|(i, cells)| self.cells(i, cells));
         Ok(())
     }
 
     /// All cells of a table.
-    pub(crate) fn whole(&mut self, name: impl Display, cells: Cells) -> Result<()> {
+    pub(crate) fn whole(&mut self, name: impl Display, cells: Cells) {
         if self.is_complete() {
-            self.put(name, Change::Whole(cells.finish()?));
+            self.put(name, Change::Whole(cells));
         }
-        Ok(())
     }
 
     /// A table that is one value.
-    pub(crate) fn value(
-        &mut self,
-        name: impl Display,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<()> {
-        if !self.is_complete() {
-            return Ok(());
+    pub(crate) fn value(&mut self, name: impl Display, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.is_complete() {
+            let mut cells = Cells::default();
+            cells.put(ONLY, write);
+            self.whole(name, cells);
         }
-        let mut cells = Cells::default();
-        cells.put(ONLY, write);
-        self.whole(name, cells)
     }
 
     fn put(&mut self, name: impl Display, change: Change) {
@@ -169,6 +167,43 @@ impl<'a> Saver<'a> {
 pub struct SavedState {
     tables: BTreeMap<String, Vec<Piece>>,
     pinned: Option<Pinned>,
+    counted: Counted,
+}
+
+/// Memory that the cells of some tables take.
+#[derive(Debug, Default)]
+struct Counted {
+    memory: Arc<Memory>,
+    tables: BTreeMap<String, usize>,
+}
+
+impl Counted {
+    /// A table takes so many bytes now.
+    fn set(&mut self, table: &str, bytes: usize) {
+        let before = self.tables.get(table).copied().unwrap_or(0);
+        self.memory.change(before, bytes);
+        match self.tables.get_mut(table) {
+            Some(counted) => *counted = bytes,
+            None => {
+                self.tables.insert(table.to_owned(), bytes);
+            }
+        }
+    }
+
+    /// Where to count from now on.
+    fn move_to(&mut self, memory: Arc<Memory>) {
+        if !Arc::ptr_eq(&self.memory, &memory) {
+            let tables = std::mem::take(&mut self.tables);
+            *self = Self { memory, tables: BTreeMap::new() };
+            tables.iter().for_each(|(table, bytes)| self.set(table, *bytes));
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.memory.change(self.tables.values().sum(), 0);
+    }
 }
 
 /// An immutable part of the state, to be written once.
@@ -179,6 +214,10 @@ pub struct Piece(Arc<Run>);
 pub const PIECE_PARTS: usize = super::run::PARTS;
 
 impl Piece {
+    fn new(run: Arc<Run>) -> Self {
+        Self(run)
+    }
+
     /// The bytes that it is made of. Whoever reads them again gives them an alignment of 64.
     pub fn parts(&self) -> [&[u8]; PIECE_PARTS] {
         self.0.parts()
@@ -207,7 +246,7 @@ impl Piece {
 impl SavedState {
     /// Of the pieces of every table, in their order.
     pub fn of_tables(tables: BTreeMap<String, Vec<Piece>>) -> Self {
-        Self { tables, pinned: None }
+        Self { tables, ..Self::default() }
     }
 
     /// The pieces of every table, by name and in an order that must be kept.
@@ -215,38 +254,43 @@ impl SavedState {
         &self.tables
     }
 
-    /// Puts others in the place of pieces: the same ones, but elsewhere.
-    ///
-    /// # Errors
-    /// Those of `replace`.
-    pub fn replace(&mut self, replace: impl Fn(&Piece) -> Result<Piece>) -> Result<()> {
-        for piece in self.tables.values_mut().flatten() {
-            *piece = replace(piece)?;
-        }
-        Ok(())
-    }
-
     /// Takes in what has changed. Work is that of the changes, and now and then of merging them with
-    /// older ones.
+    /// older ones, outside of memory where it has no room.
     ///
     /// # Errors
-    /// `Unsupported` if a table has more than 4 GiB.
+    /// `Unsupported` if a value has more than 4 GiB, `Storage` if what is outside of memory refuses.
     pub fn apply(&mut self, changes: StateChanges) -> Result<()> {
+        if let Some(memory) = changes.memory {
+            self.counted.move_to(memory);
+        }
         if changes.is_complete {
             self.tables.retain(|name, _| changes.tables.contains_key(name));
+            let gone = |(name, _): &(&String, &usize)| !self.tables.contains_key(*name);
+            let gone = self.counted.tables.iter().filter(gone);
+            let gone: Vec<String> = gone.map(|(name, _)| name.clone()).collect();
+            gone.iter().for_each(|name| self.counted.set(name, 0));
             self.pinned = changes.pinned;
         }
         for (name, change) in changes.tables {
-            let table = self.tables.entry(name).or_default();
+            let table = self.tables.entry(name.clone()).or_default();
             match change {
-                Change::Runs(runs) => *table = runs.into_iter().map(Piece).collect(),
-                Change::Whole(run) => *table = vec![Piece(Arc::new(run))],
-                Change::Cells(run) if run.len() == 0 => {}
-                Change::Cells(run) => {
-                    table.push(Piece(Arc::new(run)));
-                    merge_newest(table)?;
+                Change::Runs(runs) => {
+                    *table = runs.into_iter().map(Piece::new).collect();
+                    // They are the circuit's, which counts them.
+                    continue;
+                }
+                Change::Whole(cells) => {
+                    *table = cells.finish()?.into_iter().map(Arc::new).map(Piece::new).collect();
+                }
+                Change::Cells(cells) if cells.is_empty() => continue,
+                Change::Cells(cells) => {
+                    for run in cells.finish()? {
+                        table.push(Piece::new(Arc::new(run)));
+                        merge_newest(table, &self.counted.memory)?;
+                    }
                 }
             }
+            self.counted.set(&name, bytes_of(table));
         }
         Ok(())
     }
@@ -262,6 +306,11 @@ impl SavedState {
     }
 }
 
+/// Bytes of memory that the runs of a table take.
+fn bytes_of(table: &[Piece]) -> usize {
+    table.iter().map(|piece| piece.0.bytes()).sum()
+}
+
 /// What to do about state that cannot be taken.
 pub(crate) const HINT: &str =
     "remove the folder `state` of the data directory: it is made anew from the journal";
@@ -270,14 +319,14 @@ fn missing(name: &str) -> Error {
     Error::corrupt(format!("the state in a checkpoint has no table {name}")).hint(HINT)
 }
 
-/// Merges the newest runs of cells as long as they are of like length.
-fn merge_newest(table: &mut Vec<Piece>) -> Result<()> {
+/// Merges the newest runs of cells as long as the older has no more than the newer.
+fn merge_newest(table: &mut Vec<Piece>, memory: &Memory) -> Result<()> {
     while let [.., older, newer] = &table[..]
-        && older.0.len() <= newer.0.len().saturating_mul(MERGE_RATIO)
+        && older.0.len() <= newer.0.len()
         && older.0.fits_with(&newer.0)
     {
         let is_oldest = table.len() == 2;
-        let merged = merge_cells(&older.0, &newer.0, is_oldest)?;
+        let merged = merge_cells(&older.0, &newer.0, is_oldest, memory)?;
         table.truncate(table.len() - 2);
         if merged.len() > 0 {
             table.push(Piece(Arc::new(merged)));
@@ -288,14 +337,14 @@ fn merge_newest(table: &mut Vec<Piece>) -> Result<()> {
 
 /// The cells of both, of those in both the newer. `is_oldest`: there are no older ones, so what is
 /// gone need not be remembered.
-fn merge_cells(older: &Run, newer: &Run, is_oldest: bool) -> Result<Run> {
-    let mut builder = RunBuilder::for_both(older, newer, &Memory::default())?;
+fn merge_cells(older: &Run, newer: &Run, is_oldest: bool, memory: &Memory) -> Result<Run> {
+    let mut builder = RunBuilder::for_both(older, newer, memory)?;
     each_cell(&[older, newer], |run, group| {
         let rows = run.rows_of(group);
         if !is_oldest || run.weight(rows.start) == THERE {
             builder.copy_group(run, group, rows);
         }
-        Ok(())
+        builder.spill()
     })?;
     builder.finish()
 }
@@ -415,6 +464,7 @@ mod tests {
 
     use syncline_change::row;
 
+    use super::super::tests::Elsewhere;
     use super::super::{Unloaded, put_i64, take_bytes, take_i64};
     use super::*;
 
@@ -460,10 +510,12 @@ mod tests {
         fn the_newest_cells_count(
             saves in prop::collection::vec(
                 prop::collection::vec((0..40_u8, prop::option::of(any::<u16>())), 0..30), 1..30),
+            is_tight in any::<bool>(),
         ) {
             let (mut state, mut expect) = (SavedState::default(), BTreeMap::new());
             for save in saves {
                 let mut cells = Cells::default();
+                let has_cells = !save.is_empty();
                 for (key, value) in save {
                     cells.set(&[key], value.map(|value| {
                         move |bytes: &mut Vec<u8>| bytes.extend_from_slice(&value.to_le_bytes())
@@ -474,18 +526,56 @@ mod tests {
                     };
                 }
                 let mut changes = StateChanges::default();
-                changes.put_cells("cells", cells).unwrap();
+                changes.put_cells("cells", cells);
+                let memory: Arc<Memory> = Arc::default();
+                if is_tight {
+                    memory.limit(0, Arc::new(Elsewhere));
+                }
+                changes.memory = Some(memory.clone());
                 state.apply(changes).unwrap();
                 let pieces = state.tables.get("cells").unwrap();
-                prop_assert!(pieces.len() <= 6);
+                prop_assert!(pieces.len() <= 7);
+                // It was counted where anything changed.
+                prop_assert!(!has_cells || memory.used() == bytes_of(pieces));
                 prop_assert_eq!(&looked_up(&state), &expect);
                 // A piece is the same when it was written and read again.
-                state.replace(|piece| {
-                    Piece::of_parts(piece.parts().map(arrow::buffer::Buffer::from))
-                }).unwrap();
+                let read = |piece: &Piece| {
+                    Piece::of_parts(piece.parts().map(arrow::buffer::Buffer::from)).unwrap()
+                };
+                let tables = state.tables().iter().map(|(name, pieces)| {
+                    (name.clone(), pieces.iter().map(read).collect())
+                });
+                state = SavedState::of_tables(tables.collect());
                 prop_assert_eq!(&table(&state), &expect);
             }
         }
+    }
+
+    /// What one run has no room for becomes several, and one value that has none is refused by itself.
+    #[test]
+    fn cells_that_no_run_can_have_are_several_runs() {
+        let mut state = SavedState::default();
+        let save = |state: &mut SavedState, keys: std::ops::Range<u32>, length: usize| {
+            let mut cells = Cells::default();
+            for key in keys {
+                cells.put(&key.to_be_bytes(), |bytes| {
+                    bytes.extend(std::iter::repeat_n(key as u8, length));
+                });
+            }
+            let mut changes = StateChanges::default();
+            changes.put_cells("cells", cells);
+            state.apply(changes)
+        };
+        save(&mut state, 0..40, 100).unwrap();
+        save(&mut state, 20..60, 90).unwrap();
+        let found = table(&state);
+        assert_eq!(found.len(), 60);
+        for (number, (_, value)) in found.iter().enumerate() {
+            assert_eq!((value[0], value.len()), (number as u8, if number < 20 { 100 } else { 90 }));
+        }
+        let error = save(&mut state, 0..1, 2_000).unwrap_err();
+        assert_eq!(error.kind(), syncline_change::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("more than 4 GiB"), "{error}");
     }
 
     #[test]
@@ -498,7 +588,7 @@ mod tests {
             for name in names {
                 let mut cells = Cells::default();
                 cells.put(b"key", |bytes| bytes.push(1));
-                saver.within("node").cells(name, cells).unwrap();
+                saver.within("node").cells(name, cells);
             }
             state.apply(changes).unwrap();
             state.tables.keys().cloned().collect::<Vec<_>>()
@@ -513,7 +603,7 @@ mod tests {
         let (workers, memory) = (Workers::default(), Arc::default());
         let mut changes = StateChanges::default();
         let mut saver = Saver::new(&mut changes, &workers, &memory, true);
-        saver.value("value", |bytes| put_i64(bytes, 7)).unwrap();
+        saver.value("value", |bytes| put_i64(bytes, 7));
         let mut state = SavedState::default();
         state.apply(changes).unwrap();
         let loader = Loader::new(&state, &workers);
@@ -534,7 +624,7 @@ mod tests {
         let mut cells = Cells::default();
         (0..10_u8).for_each(|i| cells.put(&[i], |bytes| bytes.push(i)));
         cells.remove(&[3]);
-        let piece = Piece(Arc::new(cells.finish().unwrap()));
+        let piece = Piece::new(Arc::new(cells.finish().unwrap().pop().unwrap()));
         for part in 0..PIECE_PARTS {
             let mut parts = piece.parts().map(arrow::buffer::Buffer::from);
             assert!(Piece::of_parts(parts.clone()).is_ok());

@@ -7,6 +7,7 @@ use syncline_change::Result;
 
 use super::left::{Cutting, Left};
 use super::{Cut, Group, Memory, Run, RunBuilder};
+use crate::operators::{PARTITIONS, partition};
 
 /// Two runs are merged when the older is at most this many times as long as the newer.
 const MERGE_RATIO: usize = 2;
@@ -134,6 +135,9 @@ impl Spine {
             if a.run.len() > b.run.len() * MERGE_RATIO || !a.run.fits_with(&b.run) {
                 continue;
             }
+            if newer == 1 && self.waits(b.run.len(), a.run.len() + b.run.len() > steps) {
+                continue;
+            }
             let mut merge = Merge::new(a.clone(), b.clone(), &self.memory)?;
             let is_done = merge.work(steps, cutting)?;
             let level = match is_done {
@@ -150,6 +154,15 @@ impl Spine {
         // What cancelled altogether is gone.
         self.levels.retain(|level| !matches!(level, Level::Run(of) if of.run.len() == 0));
         Ok(())
+    }
+
+    /// Whether the merge of the two oldest runs, of which the newer has so many rows, is to begin later. All
+    /// partitions have about as many rows, and would come to their largest merges, and to the room that these
+    /// take, at the same time: so each waits until its share of half a run more has come.
+    fn waits(&self, newer: usize, is_long: bool) -> bool {
+        let first = self.runs().next().map_or(0, |run| partition(run.hash(0)));
+        let since: usize = self.runs().skip(2).map(|run| run.len()).sum();
+        is_long && since * 2 * PARTITIONS < newer * first
     }
 
     /// Every run, the oldest first.

@@ -68,7 +68,7 @@ fn check(spine: &Spine, model: &Model) {
 
 /// What is spilled, in memory after all.
 #[derive(Debug)]
-struct Elsewhere;
+pub(super) struct Elsewhere;
 
 #[derive(Debug)]
 struct Piece(Vec<(usize, Vec<u8>)>);

@@ -253,7 +253,7 @@ impl Saved {
         let is_complete = is_due || number.is_multiple_of(3);
         self.state.apply(circuit.save(is_complete).unwrap()).unwrap();
         if is_due {
-            self.state.replace(through_bytes).unwrap();
+            self.state = through_bytes(&self.state);
             let mut other = make();
             assert_eq!(other.layout(), circuit.layout());
             other.begin_saving();
@@ -264,9 +264,13 @@ impl Saved {
     }
 }
 
-/// A piece of state as it is when it was written and read again.
-fn through_bytes(piece: &Piece) -> syncline_change::Result<Piece> {
-    Piece::of_parts(piece.parts().map(arrow::buffer::Buffer::from))
+/// State as it is when it was written and read again.
+fn through_bytes(state: &SavedState) -> SavedState {
+    let read =
+        |piece: &Piece| Piece::of_parts(piece.parts().map(arrow::buffer::Buffer::from)).unwrap();
+    let tables = state.tables().iter();
+    let tables = tables.map(|(name, pieces)| (name.clone(), pieces.iter().map(read).collect()));
+    SavedState::of_tables(tables.collect())
 }
 
 /// The last view of a circuit over `t` and `u`, beside what the batch engine makes of the same input.

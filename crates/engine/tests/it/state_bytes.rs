@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use syncline_change::Batch;
 use syncline_engine::{Circuit, Emit, Options, TableDef, TableInput, ViewDef};
 
@@ -162,4 +162,43 @@ state_bytes! {
     recomputed: true, "SELECT id, text, ntile(3) OVER (ORDER BY size) AS n FROM t WHERE few < 25";
     scalar_subquery: true, "SELECT id FROM t WHERE size > (SELECT avg(size) FROM u)";
     recursion: true, "WITH RECURSIVE r AS (SELECT id, many FROM t WHERE id < 100000 UNION SELECT t.id, t.many FROM r JOIN t ON t.id = r.many WHERE t.id > 50000) SELECT * FROM r";
+}
+
+/// The most that rows that are kept by key take over some epochs, as a share of one and a half times what
+/// they take in Arrow and 32 bytes each: `of_row` is what is kept of the rows with one id, but for text.
+fn worst_share(at_a_time: usize, columns: &str, of_row: usize, has_text: bool) -> f64 {
+    let options = Options { pool: None, stopwatch: || 0, seed: 0 };
+    let sql = format!("SELECT {columns} FROM t JOIN u ON t.id = u.id");
+    let view = ViewDef { name: "v".to_owned(), sql, emit: Emit::Changes };
+    let tables = vec![table("t", false), table("u", false)];
+    let mut circuit = Circuit::new(tables, &[view], options).unwrap();
+    let (mut allowed, mut worst) = (0.0_f64, 0.0_f64);
+    for (epoch, from) in (0..4 * ROWS).step_by(at_a_time).enumerate() {
+        let rows = rows(from..from + at_a_time as i64);
+        let texts = rows.column(4).as_string::<i32>().value_data().len();
+        let arrow = of_row * at_a_time + if has_text { texts } else { 0 };
+        allowed += 1.5 * arrow as f64 + (2 * 32 * at_a_time) as f64;
+        let input =
+            |table| TableInput { table, rows: vec![Batch::inserts(rows.clone())], finished: false };
+        circuit.step(epoch as u64 + 1, 0, vec![input(0), input(1)]).unwrap();
+        let kept: u64 = circuit.stats().iter().map(|node| node.state_bytes).sum();
+        // With few rows there is more than there are rows.
+        if from >= ROWS {
+            worst = worst.max(kept as f64 / allowed);
+        }
+    }
+    worst
+}
+
+/// Also while some of their runs are being merged.
+#[test]
+fn rows_by_key_take_little_more_than_they_are() {
+    let wide = ("t.id, t.few, t.many, t.size, t.text, u.few AS other", 4 * 8 + 4 + 2 * 8, true);
+    let narrow = ("t.id, u.few", 8 + 2 * 8, false);
+    for at_a_time in [1_000, 3_000, 10_000] {
+        for (columns, of_row, has_text) in [wide, narrow] {
+            let share = worst_share(at_a_time, columns, of_row, has_text);
+            assert!(share <= 1.0, "{share:.3} of what is allowed, by {at_a_time} rows: {columns}");
+        }
+    }
 }

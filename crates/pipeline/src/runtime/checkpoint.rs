@@ -10,7 +10,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use syncline_store::merkle::{self, MerkleLog};
 use self::resume::Resumed;
 use self::writer::{Job, Moment, Writer};
 use super::manifest::Account;
+use super::memory;
 use super::plans::Plans;
 use super::state::{Shared, Tally};
 use crate::clock;
@@ -36,8 +37,11 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const ROWS_BETWEEN_LOOKS: usize = 1 << 14;
 /// What is much: some milliseconds' work.
 const UNSAVED_BYTES: usize = 1 << 18;
-/// Parts of a checkpoint that may wait for the thread; while so many do, no more are handed over.
-const PARTS_QUEUED_MAX: usize = 256;
+/// Changes that wait for the thread may take one part in so many of the limit of memory; while they do, no more
+/// are handed over.
+const QUEUED_SHARE: u64 = 8;
+/// Less than this would be too little for a few epochs.
+const QUEUED_BYTES_MIN: u64 = 16 << 20;
 
 /// The circuit's side.
 pub(super) struct Checkpointer {
@@ -60,6 +64,7 @@ pub(super) struct Checkpointer {
     rows_since_look: usize,
     is_busy: Arc<AtomicBool>,
     queued: Arc<AtomicUsize>,
+    queued_max: usize,
     durable: Arc<Mutex<Option<Mark>>>,
     writing: Writing,
 }
@@ -67,7 +72,12 @@ pub(super) struct Checkpointer {
 /// The thread that writes, begun with the first checkpoint.
 enum Writing {
     NotYet(Option<Writer>),
-    Thread { to: SyncSender<Job>, thread: JoinHandle<Result<Option<Checkpoint>>> },
+    Thread {
+        to: Sender<Job>,
+        thread: JoinHandle<Result<Option<Checkpoint>>>,
+    },
+    /// There is state that no checkpoint can have: the pipeline goes on without.
+    Over,
 }
 
 impl Checkpointer {
@@ -86,6 +96,7 @@ impl Checkpointer {
         let changes =
             changes.filter_map(|(view, state)| Some((view.clone(), hash(&state.changes)?)));
         let last = from.map_or((0, 0), |from| (from.epoch, from.time_us));
+        let queued_max = (memory::limit(prepared) / QUEUED_SHARE).max(QUEUED_BYTES_MIN);
         let made = Self {
             input: from.map_or_else(MerkleLog::new, |from| from.input.clone()),
             sources: from.map(|from| from.sources.clone()).unwrap_or_default(),
@@ -101,6 +112,7 @@ impl Checkpointer {
             writing: Writing::NotYet(None),
             is_busy,
             queued,
+            queued_max: usize::try_from(queued_max).unwrap_or(usize::MAX),
             durable: Arc::default(),
             shared,
         };
@@ -162,7 +174,7 @@ impl Checkpointer {
     pub(super) fn relieve(&mut self, circuit: &mut Circuit, rows: usize) -> Result<()> {
         self.rows_since_look += rows;
         if self.rows_since_look < ROWS_BETWEEN_LOOKS
-            || self.queued.load(Ordering::Acquire) >= PARTS_QUEUED_MAX
+            || self.queued.load(Ordering::Acquire) >= self.queued_max
         {
             return Ok(());
         }
@@ -177,7 +189,6 @@ impl Checkpointer {
             return Ok(());
         }
         self.note_pause(started);
-        self.queued.fetch_add(1, Ordering::AcqRel);
         self.send(Job { state, held, moment: None })
     }
 
@@ -189,11 +200,13 @@ impl Checkpointer {
     pub(super) fn take_if_due(&mut self, circuit: &mut Circuit, log: &EpochLog) -> Result<()> {
         let since = clock::stopwatch_nanos() - self.taken_at_nanos;
         let is_due = self.last.0 > self.taken && u128::from(since) >= self.interval.as_nanos();
-        if let Writing::Thread { thread, .. } = &self.writing
-            && is_due
-            && thread.is_finished()
-        {
-            return Err(ended());
+        let is_over = match &self.writing {
+            Writing::Thread { thread, .. } => is_due && thread.is_finished(),
+            Writing::NotYet(_) => false,
+            Writing::Over => return Ok(()),
+        };
+        if is_over {
+            return self.end();
         }
         if is_due && !self.is_busy.swap(true, Ordering::AcqRel) {
             let job = self.job(circuit, log)?;
@@ -215,11 +228,19 @@ impl Checkpointer {
         }
         let Writing::Thread { to, thread } = self.writing else { return Ok(()) };
         drop(to);
-        let joined = thread.join();
-        let last = joined.unwrap_or_else(|_| Err(Error::bug("taking a checkpoint panicked")))?;
-        match last.filter(|_| is_recorded) {
+        let last = joined(thread)?.filter(|last| is_recorded && last.epoch == self.last.0);
+        match last {
             Some(last) => self.account.write(self.shared.data_dir(), &last),
             None => Ok(()),
+        }
+    }
+
+    /// The thread has come to its end by itself.
+    fn end(&mut self) -> Result<()> {
+        self.queued.store(0, Ordering::Release);
+        match std::mem::replace(&mut self.writing, Writing::Over) {
+            Writing::Thread { thread, .. } => joined(thread).map(drop),
+            Writing::NotYet(_) | Writing::Over => Ok(()),
         }
     }
 
@@ -234,10 +255,26 @@ impl Checkpointer {
         let job = self.job(circuit, log)?;
         match &mut self.writing {
             Writing::NotYet(Some(writer)) => writer.take_in(job).map(drop),
-            Writing::NotYet(None) | Writing::Thread { .. } => {
+            Writing::NotYet(None) | Writing::Thread { .. } | Writing::Over => {
                 Err(Error::bug("a test of checkpoints has no writer"))
             }
         }
+    }
+
+    /// Has the thread meet state that no checkpoint can have, and waits for what it does.
+    #[cfg(test)]
+    pub(super) fn meet_too_much(&mut self, circuit: &mut Circuit, log: &EpochLog) -> Result<()> {
+        if let Writing::NotYet(Some(writer)) = &mut self.writing {
+            writer.refuse();
+        }
+        let job = self.job(circuit, log)?;
+        self.send(job)?;
+        while let Writing::Thread { thread, .. } = &self.writing
+            && !thread.is_finished()
+        {
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// What there is to hash and write of this moment.
@@ -273,29 +310,28 @@ impl Checkpointer {
         if let Writing::NotYet(writer) = &mut self.writing {
             let writer = writer.take();
             let mut writer = writer.ok_or_else(|| Error::bug("checkpoints have no writer"))?;
-            let (to, jobs) = sync_channel(PARTS_QUEUED_MAX + 1);
+            let (to, jobs) = channel();
             let thread = std::thread::Builder::new()
                 .name("checkpoints".to_owned())
-                .spawn(move || {
-                    let done = writer.run(&jobs);
-                    if let Err(error) = &done {
-                        tracing::error!("no more checkpoints are taken: {}", error.report());
-                    }
-                    done
-                })
+                .spawn(move || writer.run(&jobs))
                 .map_err(|error| Error::bug("cannot start a thread").source(error))?;
             self.writing = Writing::Thread { to, thread };
         }
-        if let Writing::Thread { to, .. } = &self.writing {
-            return to.send(job).map_err(|_| ended());
+        let Writing::Thread { to, .. } = &self.writing else {
+            // What changes must not be remembered without an end.
+            return Ok(());
+        };
+        self.queued.fetch_add(job.bytes(), Ordering::AcqRel);
+        match to.send(job) {
+            Ok(()) => Ok(()),
+            Err(_) => self.end(),
         }
-        Ok(())
     }
 }
 
-/// What changes is remembered until it is written: without an end, if nobody writes.
-fn ended() -> Error {
-    Error::bug("no more checkpoints can be taken").hint("the log says why, before this")
+/// The last checkpoint that the thread wrote.
+fn joined(thread: JoinHandle<Result<Option<Checkpoint>>>) -> Result<Option<Checkpoint>> {
+    thread.join().unwrap_or_else(|_| Err(Error::bug("taking a checkpoint panicked")))
 }
 
 pub(super) fn micros(time: Duration) -> i64 {

@@ -112,6 +112,18 @@ impl Compute {
         self.checkpointer.take_and_wait(&mut self.circuit, &self.log)
     }
 
+    /// Lets the next checkpoint be one that cannot be taken.
+    #[cfg(test)]
+    pub(super) fn meet_too_much(&mut self) -> Result<()> {
+        self.checkpointer.meet_too_much(&mut self.circuit, &self.log)
+    }
+
+    /// What is done of checkpoints when the epochs have come to their end.
+    #[cfg(test)]
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.checkpointer.finish(&mut self.circuit, &self.log)
+    }
+
     /// Brings the state from where it is from to the end of the journal.
     pub(super) fn replay(&mut self, replay: Reread<Replay>) -> Result<()> {
         if self.from > 0 {

@@ -1,8 +1,16 @@
 //! How much memory there is.
 
+use crate::prepare::Prepared;
+
+/// What a pipeline may take in bytes, as its file says, or else as the machine has it.
+pub(super) fn limit(prepared: &Prepared) -> u64 {
+    let limit = prepared.pipeline.spec.run.memory_limit.map(|limit| limit.0);
+    limit.or_else(of_machine).unwrap_or(u64::MAX)
+}
+
 /// Half of the machine's memory in bytes, or of what the control group of this process may take of
 /// it; `None` where that cannot be told.
-pub(super) fn of_machine() -> Option<u64> {
+fn of_machine() -> Option<u64> {
     let machine = machine();
     let group = group();
     let least = match (machine, group) {

@@ -115,8 +115,7 @@ impl Running {
             .map_err(|error| Error::bug("cannot start worker threads").source(error))?;
         let pool = Arc::new(pool);
         let circuit = prepared.circuit(Some(pool.clone()))?;
-        let limit = prepared.pipeline.spec.run.memory_limit.map(|limit| limit.0);
-        let limit = limit.or_else(memory::of_machine).unwrap_or(u64::MAX);
+        let limit = memory::limit(&prepared);
         let for_state = usize::try_from(limit / STATE_SHARE).unwrap_or(usize::MAX);
         for line in prepared.write_lock()? {
             tracing::info!("lock: {line}");

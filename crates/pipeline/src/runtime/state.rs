@@ -143,7 +143,8 @@ const ALERTS: &str = "alerts";
 fn put_json(state: &mut StateChanges, name: &str, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(value)
         .map_err(|error| Error::bug(format!("{name} have no JSON form")).source(error))?;
-    state.put(name, &text)
+    state.put(name, &text);
+    Ok(())
 }
 
 fn take_json<T: serde::de::DeserializeOwned>(state: &SavedState, name: &str) -> Result<T> {

@@ -259,7 +259,8 @@ impl Operator for Recursion {
             if let Some(first) = &self.first {
                 first.write(bytes);
             }
-        })
+        });
+        Ok(())
     }
 
     fn load(&mut self, from: &Loader<'_>) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use syncline_change::digest::SetDigest;
-use syncline_change::{Error, Result};
+use syncline_change::{Error, ErrorKind, Result};
 use syncline_engine::{SavedState, StateChanges, Touched};
 use syncline_store::checkpoints::{self, Checkpoint, State, ViewState};
 use syncline_store::epochs::{self, Mark};
@@ -27,6 +27,13 @@ pub(super) struct Job {
     pub(super) held: Vec<(Held, Touched)>,
     /// `None`: there is more to come before a checkpoint is written.
     pub(super) moment: Option<Moment>,
+}
+
+impl Job {
+    /// Bytes of memory that it takes while it waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.bytes() + self.held.iter().map(|(_, touched)| touched.bytes()).sum::<usize>()
+    }
 }
 
 /// What the pipeline was at the end of an epoch, but for its state.
@@ -52,9 +59,12 @@ pub(super) struct Writer {
     /// How long the journal is kept; `None`: for ever.
     retention_us: Option<i64>,
     is_busy: Arc<AtomicBool>,
+    /// Bytes of jobs that wait.
     queued: Arc<AtomicUsize>,
     /// What of the epoch log is known to be durable.
     durable: Arc<Mutex<Option<Mark>>>,
+    #[cfg(test)]
+    refuses: bool,
 }
 
 /// A view and the digest of what it held at the last checkpoint.
@@ -117,24 +127,49 @@ impl Writer {
         let views = views.collect::<Result<_>>()?;
         let (state, pieces) =
             resumed.map(|resumed| (resumed.state, resumed.pieces)).unwrap_or_default();
-        Ok(Self { shared, views, state, pieces, retention_us, is_busy, queued, durable })
+        Ok(Self {
+            shared,
+            views,
+            state,
+            pieces,
+            retention_us,
+            is_busy,
+            queued,
+            durable,
+            #[cfg(test)]
+            refuses: false,
+        })
     }
 
-    /// Returns the last checkpoint.
+    /// From now on there is state that cannot be written.
+    #[cfg(test)]
+    pub(super) fn refuse(&mut self) {
+        self.refuses = true;
+    }
+
+    /// Returns the last checkpoint, when there are no more jobs, or when there is state that no checkpoint can
+    /// have.
     pub(super) fn run(&mut self, jobs: &Receiver<Job>) -> Result<Option<Checkpoint>> {
         let mut last = None;
         while let Ok(job) = jobs.recv() {
-            let started = clock::stopwatch_nanos();
-            match self.take_in(job)? {
-                Some(checkpoint) => {
-                    let seconds = (clock::stopwatch_nanos() - started) as f64 / 1e9;
-                    self.shared.metrics.checkpoint_duration.observe(seconds);
-                    self.is_busy.store(false, Ordering::Release);
-                    last = Some(checkpoint);
+            let (started, bytes) = (clock::stopwatch_nanos(), job.bytes());
+            let taken_in = match self.take_in(job) {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    self.shared.count_error(error.kind());
+                    tracing::error!(
+                        "no more checkpoints are taken until the next start, which replays the journal from the last one on: {}",
+                        error.report()
+                    );
+                    return Ok(last);
                 }
-                None => {
-                    self.queued.fetch_sub(1, Ordering::AcqRel);
-                }
+                taken_in => taken_in?,
+            };
+            self.queued.fetch_sub(bytes, Ordering::AcqRel);
+            if let Some(checkpoint) = taken_in {
+                let seconds = (clock::stopwatch_nanos() - started) as f64 / 1e9;
+                self.shared.metrics.checkpoint_duration.observe(seconds);
+                self.is_busy.store(false, Ordering::Release);
+                last = Some(checkpoint);
             }
         }
         Ok(last)
@@ -142,9 +177,13 @@ impl Writer {
 
     /// Returns the checkpoint, if one is to be written.
     pub(super) fn take_in(&mut self, job: Job) -> Result<Option<Checkpoint>> {
+        #[cfg(test)]
+        if self.refuses {
+            return Err(Error::unsupported("a test wants no state to be written"));
+        }
         let Job { mut state, held, moment } = job;
         for (of, touched) in held {
-            touched.save(&of.name, &mut state)?;
+            touched.save(&of.name, &mut state);
             if let Some(view) = of.view {
                 let view = &mut self.views[view];
                 touched.apply(&view.schema, &mut view.digest)?;
@@ -155,7 +194,7 @@ impl Writer {
             return Ok(None);
         };
         for view in &self.views {
-            state.put(&digest_name(&view.name), &view.digest.lanes())?;
+            state.put(&digest_name(&view.name), &view.digest.lanes());
         }
         self.state.apply(state)?;
         self.write(moment).map(Some)

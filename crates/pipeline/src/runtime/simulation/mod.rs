@@ -379,6 +379,22 @@ fn run_twice(world: &World, disturbance: Option<&Disturbance>) {
     world.lose_power(&chance);
 }
 
+/// State that no checkpoint can have ends checkpoints, and nothing else.
+#[test]
+fn a_pipeline_goes_on_without_checkpoints() {
+    let world = World::new(plans(), Order::Fixed, 4, &Chance::new(1));
+    Process::start(&world).unwrap().run_without_checkpoints().unwrap();
+    let files = |folder: &str| {
+        let files = std::fs::read_dir(world.data().join(folder)).into_iter().flatten();
+        files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    assert_eq!(files("checkpoints"), Vec::<std::ffi::OsString>::new());
+    assert_eq!(files("manifests"), Vec::<std::ffi::OsString>::new());
+    // The next start takes what there is, and has nothing left to do but checkpoints.
+    assert!(matches!(world.run_once(), End::Done));
+    verify::verify(&world, None);
+}
+
 #[test]
 fn state_on_disk_waits_for_room() {
     /// Refuses twice whatever is asked of it.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::datatypes::SchemaRef;
-use syncline_change::Result;
 use syncline_change::sink::Delivery;
 use syncline_change::source::{Decode, Position};
+use syncline_change::{Error, Result};
 use syncline_connect::config::{OnError, SinkConfig};
 use syncline_connect::decode::json::JsonDecode;
 use syncline_store::DataDir;
@@ -131,6 +131,20 @@ impl<'a> Process<'a> {
         };
         process.take_retries()?;
         Ok(process)
+    }
+
+    /// Goes on with a checkpoint that cannot be taken in between, and ends as a pipeline does that is through.
+    pub(super) fn run_without_checkpoints(mut self) -> Result<()> {
+        self.checkpoints_left = 0;
+        let mut left = self.possible();
+        while !self.compute.has_news() {
+            let step = *left.last().ok_or_else(|| Error::bug("nothing has happened"))?;
+            self.step(step)?;
+            left = self.possible();
+        }
+        self.compute.meet_too_much()?;
+        self.run()?;
+        self.compute.finish()
     }
 
     /// Goes on until everything is done, or the process has died.
