@@ -1,13 +1,11 @@
 //! What is known of what a view holds: its rows, or no more than it takes to compare them.
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use hashbrown::HashTable;
 use syncline_change::digest::{RowBytes, SetDigest};
 use syncline_change::row::{self, RowCodec};
-use syncline_change::{Batch, Result};
+use syncline_change::{Batch, Error, Result};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::content::{Content, Order};
@@ -46,6 +44,15 @@ impl Computed {
                 rows.iter().try_for_each(|rows| content.apply(rows))?;
                 Ok(Self::Rows(Box::new(content)))
             }
+            Wanted::Digest if schema.fields().iter().any(|field| may_be_odd(field.data_type())) => {
+                let of = (name, order);
+                let Self::Rows(content) = Self::new(Wanted::Rows, of, schema, rows, workers)?
+                else {
+                    return Err(Error::bug("rows were wanted, and something else was computed"));
+                };
+                let (digest, rows) = (Box::new(content.digest(name)?), content.len() as u64);
+                Ok(Self::Digest { digest, rows })
+            }
             Wanted::Digest => {
                 let batches: Vec<&RecordBatch> = rows.iter().map(Batch::rows).collect();
                 let digest = Box::new(digest_of(name, &batches, workers)?);
@@ -57,12 +64,18 @@ impl Computed {
                 let totals = workers.map(rows, |rows| RowTotal::of(&codec, rows));
                 let total = totals.into_iter().try_fold(RowTotal::default(), |mut all, total| {
                     all.add(total?);
-                    Ok::<_, syncline_change::Error>(all)
+                    Ok::<_, Error>(all)
                 });
                 Ok(Self::Total(total?))
             }
         }
     }
+}
+
+/// Whether there may be values that are different rows to a content, and the same to a digest: floats of more
+/// than one NaN and zero, within others.
+fn may_be_odd(data_type: &DataType) -> bool {
+    data_type.is_nested() || *data_type == DataType::Float16
 }
 
 /// The digest of `rows`, as those of the relation `name`: partition after partition, so that no more than a
@@ -122,7 +135,8 @@ pub enum Account {
 
 /// A sum over a multiset of rows: of their hashes, each as often as its row is there. Two that are the same are
 /// of the same rows, unless the hashes were made to collide: so it is for comparing what was computed here
-/// by two ways, and not with what others say.
+/// by two ways, and not with what others say. That a row was there fewer than zero times for a while cannot be
+/// seen in it.
 #[derive(Debug)]
 pub struct RowSum {
     codec: RowCodec,
@@ -205,21 +219,13 @@ impl RowTotal {
     }
 }
 
-/// Runs `work` on each of `items`, at the same time where there are threads for it.
-pub fn each<T: Send, R: Send>(
-    pool: Option<&Arc<rayon::ThreadPool>>,
-    items: &mut [T],
-    work: impl Fn(&mut T) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let workers = Workers::new(pool.cloned());
-    workers.run_all(usize::MAX, items, |_, item| work(item))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use arrow::array::{Int64Array, StringArray};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::datatypes::{Field, Schema};
     use proptest::prelude::*;
 
     use super::*;

@@ -10,8 +10,7 @@ use syncline_change::digest::{RowBytes, SetDigest};
 use syncline_change::row::{self, RowCodec};
 use syncline_change::{Batch, Error, Result};
 
-use crate::account::each;
-use crate::operators::{Workers, heap_bytes, table_bytes, unreadable};
+use crate::operators::{Workers, heap_bytes, in_parallel, table_bytes, unreadable};
 use crate::state::{Cells, Loader, SavedState, StateChanges, Unloaded, put_i64, take_i64};
 
 /// The most rows in one batch of [`Content::batches`].
@@ -168,7 +167,7 @@ impl Content {
         let rows: Vec<(&[u8], i64, i64)> =
             self.rows.iter().map(|(row, &count)| (&**row, 0, count)).collect();
         let mut parts: Vec<_> = rows.chunks(DIGEST_ROWS).collect();
-        let digests = each(pool, &mut parts, |part| {
+        let digests = in_parallel(pool, &mut parts, |part| {
             let mut digest = SetDigest::new(name);
             digest_rows(&self.codec, part, &mut digest)?;
             Ok(digest)

@@ -63,7 +63,7 @@ mod batch;
 mod claims;
 mod lineage;
 
-pub use account::{Account, Computed, RowTotal, Wanted, each};
+pub use account::{Account, Computed, RowTotal, Wanted};
 pub use batch::{BatchEngine, TableContent, query};
 pub use circuit::{
     Circuit, Graph, GraphNode, KeptState, NodeKind, NodeStats, Options, StepOutput, TEXT_BYTES,
@@ -71,7 +71,7 @@ pub use circuit::{
 };
 pub use content::{Content, Touched};
 pub use lineage::{Asked, Explained, SourceRows};
-pub use operators::PARTITIONS;
+pub use operators::{PARTITIONS, in_parallel};
 pub use sql::{SqlError, SqlPosition};
 pub use state::{PIECE_PARTS, Piece, SavedState, StateChanges};
 pub use table::{Emit, EventTime, TableDef, ViewDef};

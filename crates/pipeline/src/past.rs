@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 pub use copy::Copied;
 use syncline_change::{Batch, Error, Result, types};
-use syncline_engine::{Account, Circuit, Content, StepOutput, TableInput, ViewDef, each};
+use syncline_engine::{Account, Circuit, Content, StepOutput, TableInput, ViewDef, in_parallel};
 use syncline_store::checkpoints::Checkpoint;
 use syncline_store::epochs::Records;
 use syncline_store::journal::{self, EpochInput};
@@ -239,7 +239,7 @@ impl Replayed {
         (self.epoch, self.time_us) = (input.epoch, input.time_us);
         let tables = table_inputs(prepared, input)?;
         let output = self.circuit.step(self.epoch, self.time_us, tables)?;
-        each(self.pool.as_ref(), &mut self.views, |(number, account)| {
+        in_parallel(self.pool.as_ref(), &mut self.views, |(number, account)| {
             output.views[*number].iter().try_for_each(|change| account.apply(change))
         })?;
         Ok(output)

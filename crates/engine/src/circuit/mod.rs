@@ -268,6 +268,11 @@ impl Circuit {
         self.nodes.iter().map(|node| node.work.operator().unsaved()).sum()
     }
 
+    /// No changes, to which those of what is kept beside the circuit can be added.
+    pub fn no_changes(&self) -> StateChanges {
+        StateChanges::none(&self.memory)
+    }
+
     /// What has changed in the state since this was last called. Unless it is to be complete, that is
     /// only a part: what would make a later call take long.
     ///

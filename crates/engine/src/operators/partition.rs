@@ -116,6 +116,19 @@ impl Workers {
     }
 }
 
+/// Runs `work` on each of `items`, by the threads of a pool if there is one.
+///
+/// # Errors
+/// The first of `work`.
+pub fn in_parallel<T: Send, R: Send>(
+    pool: Option<&Arc<rayon::ThreadPool>>,
+    items: &mut [T],
+    work: impl Fn(&mut T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let workers = Workers::new(pool.cloned());
+    workers.run_all(usize::MAX, items, |_, item| work(item))
+}
+
 /// What was made of each part of some rows.
 pub(crate) struct Parts<T>(Vec<T>);
 

@@ -259,6 +259,8 @@ pub(crate) struct RunBuilder {
     open: Option<u64>,
     /// Where to what is finished goes; `None`: it stays in memory.
     spilled: Option<Box<dyn SpillWriter>>,
+    /// Bytes of memory that it may come to take, as far as that was known when it was begun.
+    room: usize,
 }
 
 /// Values of one part of a run that are not spilled yet, and how many are.
@@ -332,10 +334,12 @@ impl RunBuilder {
         sizes[ROWS] = row_bytes;
         // Weights may begin to matter when equal rows are added up.
         sizes[WEIGHTS] = rows * size_of::<i64>();
-        if let Some(spill) = memory.spill_for(sizes.iter().sum()) {
+        let room = sizes.iter().sum();
+        if let Some(spill) = memory.spill_for(room) {
             return Ok(Self { spilled: Some(spill.begin(&sizes)?), ..Self::default() });
         }
         Ok(Self {
+            room,
             hashes: Column::with_room(groups),
             key_ends: Column::with_room(groups),
             keys: Column::with_room(key_bytes),
@@ -429,6 +433,11 @@ impl RunBuilder {
         self.weights.spill(WEIGHTS, to, bytes_min)?;
         // The key of a group that is open may have to be taken back.
         if self.open.is_none() { self.keys.spill(KEYS, to, bytes_min) } else { Ok(()) }
+    }
+
+    /// Bytes of memory that the builder takes, or will have taken when it is done.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes().max(self.room)
     }
 
     /// Bytes of memory that the builder takes.

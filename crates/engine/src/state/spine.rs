@@ -26,8 +26,10 @@ const STEPS_MIN: usize = 256;
 pub(crate) struct Spine {
     levels: Vec<Level>,
     memory: Arc<Memory>,
-    /// What `memory` was told of.
+    /// Bytes of memory.
     bytes: usize,
+    /// What `memory` was told of: that, with all the room that merges under way will come to.
+    told: usize,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Aging {
 
 impl Spine {
     pub(crate) fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, levels: Vec::new(), bytes: 0 }
+        Self { memory, levels: Vec::new(), bytes: 0, told: 0 }
     }
 
     /// Takes the runs that another spine had in place of its own.
@@ -118,9 +120,10 @@ impl Spine {
     }
 
     fn note_bytes(&mut self) {
-        let bytes = self.count_bytes();
-        self.memory.change(self.bytes, bytes);
-        self.bytes = bytes;
+        self.bytes = self.count_bytes(RunBuilder::bytes);
+        let told = self.count_bytes(RunBuilder::room);
+        self.memory.change(self.told, told);
+        self.told = told;
     }
 
     /// Merges neighbours of like length, the newest first: at once where that is quick.
@@ -160,9 +163,10 @@ impl Spine {
     /// partitions have about as many rows, and would come to their largest merges, and to the room that these
     /// take, at the same time: so each waits until its share of half a run more has come.
     fn waits(&self, newer: usize, is_long: bool) -> bool {
-        let first = self.runs().next().map_or(0, |run| partition(run.hash(0)));
+        // Of what has cancelled altogether, nothing says the partition.
+        let Some(any) = self.runs().find(|run| run.groups() > 0) else { return false };
         let since: usize = self.runs().skip(2).map(|run| run.len()).sum();
-        is_long && since * 2 * PARTITIONS < newer * first
+        is_long && since * 2 * PARTITIONS < newer * partition(any.hash(0))
     }
 
     /// Every run, the oldest first.
@@ -191,10 +195,10 @@ impl Spine {
         self.bytes
     }
 
-    fn count_bytes(&self) -> usize {
+    fn count_bytes(&self, of_builder: impl Fn(&RunBuilder) -> usize) -> usize {
         let merging = self.levels.iter().map(|level| match level {
             Level::Run(..) => 0,
-            Level::Merge(merge) => merge.builder.bytes(),
+            Level::Merge(merge) => of_builder(&merge.builder),
         });
         self.runs().map(|run| run.bytes()).sum::<usize>() + merging.sum::<usize>()
     }
@@ -202,7 +206,7 @@ impl Spine {
 
 impl Drop for Spine {
     fn drop(&mut self) {
-        self.memory.change(self.bytes, 0);
+        self.memory.change(self.told, 0);
     }
 }
 

@@ -66,6 +66,39 @@ fn check(spine: &Spine, model: &Model) {
     }
 }
 
+/// Long runs, of which some cancel altogether, in partitions that begin their largest merges at once and later.
+#[test]
+fn a_spine_of_which_nothing_was_left_goes_on() {
+    for partition in [0, 1, 31, 63] {
+        let hash = |i: u64| partition << (u64::BITS - PARTITION_BITS) | i;
+        let run = |rows: std::ops::Range<u64>, weight| {
+            let mut builder = RunBuilder::default();
+            for i in rows {
+                builder.open_group(hash(i), &i.to_be_bytes());
+                builder.push(b"row", weight);
+            }
+            builder.finish().unwrap()
+        };
+        let memory = Arc::new(Memory::default());
+        let mut spine = Spine::new(memory.clone());
+        for (rows, weight) in [(0..1_000, 1), (0..400, -1), (400..700, -1), (700..1_000, -1)] {
+            spine.insert(run(rows, weight), None).unwrap();
+        }
+        for epoch in 0..400 {
+            spine.insert(run(epoch * 10..epoch * 10 + 10, 1), None).unwrap();
+            assert!(memory.used() >= spine.bytes());
+            assert!(spine.runs().count() <= 20, "{} runs", spine.runs().count());
+        }
+        for i in 0..4_010 {
+            let mut group = Group::default();
+            spine.add_to(&mut group, hash(i), &i.to_be_bytes());
+            assert_eq!(group.weight(b"row"), i64::from(i < 4_000), "{i} in {partition}");
+        }
+        drop(spine);
+        assert_eq!(memory.used(), 0);
+    }
+}
+
 /// What is spilled, in memory after all.
 #[derive(Debug)]
 pub(super) struct Elsewhere;

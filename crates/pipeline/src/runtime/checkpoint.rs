@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use syncline_change::{Error, Result};
-use syncline_engine::{Circuit, StateChanges};
+use syncline_engine::Circuit;
 use syncline_store::checkpoints::{self, Checkpoint};
 use syncline_store::epochs::{EpochLog, Mark, ViewRecord};
 use syncline_store::journal::{EpochInput, Standing};
@@ -173,17 +173,18 @@ impl Checkpointer {
     /// `Bug` if no thread can be started.
     pub(super) fn relieve(&mut self, circuit: &mut Circuit, rows: usize) -> Result<()> {
         self.rows_since_look += rows;
-        if self.rows_since_look < ROWS_BETWEEN_LOOKS
-            || self.queued.load(Ordering::Acquire) >= self.queued_max
-        {
+        if self.rows_since_look < ROWS_BETWEEN_LOOKS {
             return Ok(());
+        }
+        if self.queued.load(Ordering::Acquire) >= self.queued_max {
+            return if self.has_ended() { self.end() } else { Ok(()) };
         }
         self.rows_since_look = 0;
         let started = clock::stopwatch_nanos();
         let held = self.shared.take_touched(UNSAVED_BYTES);
         let state = match circuit.unsaved() {
             UNSAVED_BYTES.. => circuit.save(false)?,
-            _ => StateChanges::default(),
+            _ => circuit.no_changes(),
         };
         if held.is_empty() && state.is_empty() {
             return Ok(());
@@ -200,15 +201,13 @@ impl Checkpointer {
     pub(super) fn take_if_due(&mut self, circuit: &mut Circuit, log: &EpochLog) -> Result<()> {
         let since = clock::stopwatch_nanos() - self.taken_at_nanos;
         let is_due = self.last.0 > self.taken && u128::from(since) >= self.interval.as_nanos();
-        let is_over = match &self.writing {
-            Writing::Thread { thread, .. } => is_due && thread.is_finished(),
-            Writing::NotYet(_) => false,
-            Writing::Over => return Ok(()),
-        };
-        if is_over {
+        if is_due && self.has_ended() {
             return self.end();
         }
-        if is_due && !self.is_busy.swap(true, Ordering::AcqRel) {
+        if is_due
+            && !matches!(self.writing, Writing::Over)
+            && !self.is_busy.swap(true, Ordering::AcqRel)
+        {
             let job = self.job(circuit, log)?;
             self.send(job)?;
         }
@@ -235,7 +234,12 @@ impl Checkpointer {
         }
     }
 
-    /// The thread has come to its end by itself.
+    /// Whether the thread has come to its end by itself.
+    fn has_ended(&self) -> bool {
+        matches!(&self.writing, Writing::Thread { thread, .. } if thread.is_finished())
+    }
+
+    /// Takes note of that.
     fn end(&mut self) -> Result<()> {
         self.queued.store(0, Ordering::Release);
         match std::mem::replace(&mut self.writing, Writing::Over) {

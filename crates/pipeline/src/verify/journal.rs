@@ -2,7 +2,7 @@
 //! computed again.
 
 use syncline_change::{ErrorKind, Result};
-use syncline_engine::{Circuit, StepOutput, each};
+use syncline_engine::{Circuit, StepOutput, in_parallel};
 use syncline_store::epochs::{self, EpochRecord, Records};
 use syncline_store::journal::EpochInput;
 use syncline_store::merkle::{self, MerkleLog};
@@ -130,7 +130,7 @@ impl<'a> Comparison<'a> {
         let is_recorded =
             |name: &str| self.recorded.has(name, record.epoch) && !self.run.past.is_left_out(name);
         let mut views: Vec<_> = views.filter(|((name, _), _)| is_recorded(name)).collect();
-        let computed = each(self.run.pool.as_ref(), &mut views, |((_, schema), changes)| {
+        let computed = in_parallel(self.run.pool.as_ref(), &mut views, |((_, schema), changes)| {
             record_of(schema, changes)
         });
         for (((name, _), changes), now) in views.into_iter().zip(computed?) {

@@ -99,8 +99,13 @@ impl Claims {
                 let (Some(found), Some(said)) = (found, subject.digest.get(STATE)) else {
                     continue;
                 };
-                if found.digest.as_ref().is_some_and(|digest| digest != said) {
-                    differences.push(format!("view {}", subject.name));
+                match &found.digest {
+                    Some(digest) if digest == said => {}
+                    Some(_) => differences.push(format!("view {}", subject.name)),
+                    // The checkpoint, which has the same digests where nobody altered it, has none.
+                    None => report
+                        .unchecked
+                        .push(format!("the manifest's digest of view {}", subject.name)),
                 }
             }
         }
