@@ -100,27 +100,27 @@ fn check_many(theme: Theme, large: bool, default: u64) {
 
 #[test]
 fn rows() {
-    check_many(Theme::Rows, false, 300);
+    check_many(Theme::Rows, false, 450);
 }
 
 #[test]
 fn joins() {
-    check_many(Theme::Joins, false, 300);
+    check_many(Theme::Joins, false, 450);
 }
 
 #[test]
 fn groups() {
-    check_many(Theme::Groups, false, 300);
+    check_many(Theme::Groups, false, 450);
 }
 
 #[test]
 fn orders() {
-    check_many(Theme::Orders, false, 300);
+    check_many(Theme::Orders, false, 450);
 }
 
 #[test]
 fn anything() {
-    check_many(Theme::Anything, false, 300);
+    check_many(Theme::Anything, false, 450);
 }
 
 /// Epochs with so many rows that workers share them.
