@@ -38,18 +38,15 @@ impl Computed {
         rows: &[Batch],
         workers: &Workers,
     ) -> Result<Self> {
+        let content = || {
+            let mut content = Content::new(schema.clone(), order.clone())?;
+            rows.iter().try_for_each(|rows| content.apply(rows))?;
+            Ok::<_, Error>(content)
+        };
         match wanted {
-            Wanted::Rows => {
-                let mut content = Content::new(schema.clone(), order.clone())?;
-                rows.iter().try_for_each(|rows| content.apply(rows))?;
-                Ok(Self::Rows(Box::new(content)))
-            }
+            Wanted::Rows => Ok(Self::Rows(Box::new(content()?))),
             Wanted::Digest if schema.fields().iter().any(|field| may_be_odd(field.data_type())) => {
-                let of = (name, order);
-                let Self::Rows(content) = Self::new(Wanted::Rows, of, schema, rows, workers)?
-                else {
-                    return Err(Error::bug("rows were wanted, and something else was computed"));
-                };
+                let content = content()?;
                 let (digest, rows) = (Box::new(content.digest(name)?), content.len() as u64);
                 Ok(Self::Digest { digest, rows })
             }

@@ -1,5 +1,29 @@
 //! Functions that stand in for DataFusion's own: most must mean the same in every run, two are quicker.
 
+/// What a function that stands in for DataFusion's own, which it has as `plain`, has of that.
+macro_rules! as_plain {
+    () => {
+        fn name(&self) -> &str {
+            self.plain.name()
+        }
+
+        fn aliases(&self) -> &[String] {
+            self.plain.aliases()
+        }
+
+        fn signature(&self) -> &datafusion::logical_expr::Signature {
+            self.plain.signature()
+        }
+
+        fn return_type(
+            &self,
+            arguments: &[arrow::datatypes::DataType],
+        ) -> datafusion::common::Result<arrow::datatypes::DataType> {
+            self.plain.return_type(arguments)
+        }
+    };
+}
+
 pub(crate) mod aggregates;
 pub(crate) mod canonical;
 mod dyadic;

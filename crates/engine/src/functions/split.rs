@@ -6,13 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, StringArray};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::common::ScalarValue;
 use datafusion::functions::string::split_part;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
 /// The function to be registered over DataFusion's.
 pub(crate) fn split_function() -> ScalarUDF {
@@ -26,21 +23,7 @@ struct SplitPart {
 }
 
 impl ScalarUDFImpl for SplitPart {
-    fn name(&self) -> &str {
-        self.plain.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.plain.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.plain.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.plain.return_type(arguments)
-    }
+    as_plain!();
 
     fn is_strict(&self) -> bool {
         self.plain.inner().is_strict()
@@ -118,7 +101,7 @@ fn nth(bytes: &[u8], byte: u8, mut n: usize) -> Option<usize> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use arrow::array::ArrayRef;
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{DataType, Field};
     use datafusion::config::ConfigOptions;
     use proptest::prelude::*;
 

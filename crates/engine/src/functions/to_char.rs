@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions::datetime::to_char;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 use hashbrown::HashMap;
 
 /// Below one time in so many rows it is worth to look for those that are the same.
@@ -28,21 +26,7 @@ struct ToChar {
 }
 
 impl ScalarUDFImpl for ToChar {
-    fn name(&self) -> &str {
-        self.plain.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.plain.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.plain.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.plain.return_type(arguments)
-    }
+    as_plain!();
 
     fn is_strict(&self) -> bool {
         self.plain.inner().is_strict()
@@ -107,8 +91,7 @@ fn rounded(times: &ArrayRef, seconds: i64) -> Result<Option<(ArrayRef, UInt32Arr
             TimeUnit::Nanosecond => 1_000_000_000,
         };
     let numbers = cast(times, &DataType::Int64)?;
-    let numbers =
-        arrow::array::cast::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&numbers);
+    let numbers = numbers.as_primitive::<Int64Type>();
     let mut different: Vec<i64> = Vec::new();
     let mut places: HashMap<i64, u32> = HashMap::new();
     let mut last: Option<(i64, u32)> = None;

@@ -223,10 +223,6 @@ pub struct Piece(Arc<Run>);
 pub const PIECE_PARTS: usize = super::run::PARTS;
 
 impl Piece {
-    fn new(run: Arc<Run>) -> Self {
-        Self(run)
-    }
-
     /// The bytes that it is made of. Whoever reads them again gives them an alignment of 64.
     pub fn parts(&self) -> [&[u8]; PIECE_PARTS] {
         self.0.parts()
@@ -284,17 +280,17 @@ impl SavedState {
             let table = self.tables.entry(name.clone()).or_default();
             match change {
                 Change::Runs(runs) => {
-                    *table = runs.into_iter().map(Piece::new).collect();
+                    *table = runs.into_iter().map(Piece).collect();
                     // They are the circuit's, which counts them.
                     continue;
                 }
                 Change::Whole(cells) => {
-                    *table = cells.finish()?.into_iter().map(Arc::new).map(Piece::new).collect();
+                    *table = cells.finish()?.into_iter().map(Arc::new).map(Piece).collect();
                 }
                 Change::Cells(cells) if cells.is_empty() => continue,
                 Change::Cells(cells) => {
                     for run in cells.finish()? {
-                        table.push(Piece::new(Arc::new(run)));
+                        table.push(Piece(Arc::new(run)));
                         merge_newest(table, &self.counted.memory)?;
                     }
                 }
@@ -634,7 +630,7 @@ mod tests {
         let mut cells = Cells::default();
         (0..10_u8).for_each(|i| cells.put(&[i], |bytes| bytes.push(i)));
         cells.remove(&[3]);
-        let piece = Piece::new(Arc::new(cells.finish().unwrap().pop().unwrap()));
+        let piece = Piece(Arc::new(cells.finish().unwrap().pop().unwrap()));
         for part in 0..PIECE_PARTS {
             let mut parts = piece.parts().map(arrow::buffer::Buffer::from);
             assert!(Piece::of_parts(parts.clone()).is_ok());

@@ -190,7 +190,7 @@ impl Checkpointer {
             return Ok(());
         }
         self.note_pause(started);
-        self.send(Job { state, held, moment: None })
+        self.send(Job::new(state, held, None))
     }
 
     /// Takes a checkpoint of the last epoch, whose record is the last of the log, if it is time for one and
@@ -298,7 +298,7 @@ impl Checkpointer {
             mark: log.mark(),
             layout: self.layout.clone(),
         };
-        let job = Job { state, held: self.shared.take_touched(0), moment: Some(moment) };
+        let job = Job::new(state, self.shared.take_touched(0), Some(moment));
         self.taken = epoch;
         self.taken_at_nanos = clock::stopwatch_nanos();
         self.note_pause(started);
@@ -325,7 +325,7 @@ impl Checkpointer {
             // What changes must not be remembered without an end.
             return Ok(());
         };
-        self.queued.fetch_add(job.bytes(), Ordering::AcqRel);
+        self.queued.fetch_add(job.bytes, Ordering::AcqRel);
         match to.send(job) {
             Ok(()) => Ok(()),
             Err(_) => self.end(),

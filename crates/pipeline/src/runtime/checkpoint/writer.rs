@@ -27,12 +27,18 @@ pub(super) struct Job {
     pub(super) held: Vec<(Held, Touched)>,
     /// `None`: there is more to come before a checkpoint is written.
     pub(super) moment: Option<Moment>,
+    /// Bytes of memory that it takes while it waits.
+    pub(super) bytes: usize,
 }
 
 impl Job {
-    /// Bytes of memory that it takes while it waits.
-    pub(super) fn bytes(&self) -> usize {
-        self.state.bytes() + self.held.iter().map(|(_, touched)| touched.bytes()).sum::<usize>()
+    pub(super) fn new(
+        state: StateChanges,
+        held: Vec<(Held, Touched)>,
+        moment: Option<Moment>,
+    ) -> Self {
+        let bytes_held: usize = held.iter().map(|(_, touched)| touched.bytes()).sum();
+        Self { bytes: state.bytes() + bytes_held, state, held, moment }
     }
 }
 
@@ -152,7 +158,7 @@ impl Writer {
     pub(super) fn run(&mut self, jobs: &Receiver<Job>) -> Result<Option<Checkpoint>> {
         let mut last = None;
         while let Ok(job) = jobs.recv() {
-            let (started, bytes) = (clock::stopwatch_nanos(), job.bytes());
+            let (started, bytes) = (clock::stopwatch_nanos(), job.bytes);
             let taken_in = match self.take_in(job) {
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     self.shared.count_error(error.kind());
@@ -181,7 +187,7 @@ impl Writer {
         if self.refuses {
             return Err(Error::unsupported("a test wants no state to be written"));
         }
-        let Job { mut state, held, moment } = job;
+        let Job { mut state, held, moment, .. } = job;
         for (of, touched) in held {
             touched.save(&of.name, &mut state);
             if let Some(view) = of.view {
